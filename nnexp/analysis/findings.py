@@ -1,0 +1,221 @@
+"""Which evidence a pair of runs or groups gives, and how far it reaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nnexp.analysis import bootstrap
+from nnexp.analysis.results import Predictions, Result, as_number
+from nnexp.analysis.scores import Statistic, statistic
+from nnexp.analysis.stats import (
+    Estimate,
+    FloatArray,
+    corrected_paired,
+    corrected_welch,
+    mcnemar_exact,
+    two_way,
+    welch,
+)
+from nnexp.errors import RunError, UsageError
+
+MODELS = "these two models"
+SPLIT = "this split"
+DATA = "data like this"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A difference B − A with the methods that judge it.
+
+    estimate: what the verdict is from; scope: what it speaks of (MODELS, SPLIT or DATA).
+    beside: other estimates with their scopes, shown without a verdict.
+    notes: what a reader must know to understand it, as sentences.
+    """
+
+    estimate: Estimate
+    scope: str
+    beside: tuple[tuple[Estimate, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Predictions of two sides' models, each side's rows in one order.
+
+    paired: the rows of both sides are the same examples in the same order.
+    """
+
+    a: tuple[Predictions, ...]
+    b: tuple[Predictions, ...]
+    paired: bool
+    note: str = ""
+
+
+def find(a: Result, b: Result, split: str, metric: str) -> Finding:
+    """What can be said about the difference B − A of two runs, or of two groups.
+
+    Raises UsageError when one group varies the seed and the other the split.
+    """
+    if a.kind == "run":
+        return _two_runs(a, b, split, metric)
+    varies = [result.manifest.get("varies", "seed") for result in (a, b)]
+    if varies[0] != varies[1]:
+        raise UsageError(
+            f"{a.path} varies the {varies[0]}, and {b.path} the {varies[1]}: train both with "
+            "--seeds, or both with --splits"
+        )
+    return (_over_splits if varies[0] == "split" else _over_seeds)(a, b, split, metric)
+
+
+def counted(result: Result, split: str, metric: str) -> tuple[Result, ...]:
+    """The runs whose metric is a number; diverged ones may have none."""
+    return tuple(run for run in result.runs if math.isfinite(run.value(split, metric)))
+
+
+def align(a: Sequence[Predictions], b: Sequence[Predictions]) -> Aligned:
+    """Brings both sides' predictions of a split to the same examples where that is sensible.
+
+    Examples are told by id, and by having the same target. Sides that share less than half of the
+    smaller one's examples are left unpaired, with all their examples.
+    """
+    own_a, own_b = _shared(a), _shared(b)
+    both = _shared([*own_a, *own_b])
+    common, smaller = len(both[0]), min(len(own_a[0]), len(own_b[0]))
+    if smaller == 0:
+        raise RunError("the members of a group that varies the seed share no examples")
+    if common and not both[0].agrees(both[-1]):
+        return Aligned(
+            own_a, own_b, False, "The test examples' ids agree but their targets don't: not paired."
+        )
+    if 2 * common < smaller or common == 0:
+        note = f"Only {common} of {smaller} examples are in both, so they are not paired."
+        return Aligned(own_a, own_b, False, note)
+    larger = max(len(own_a[0]), len(own_b[0]))
+    note = f"The difference is over the {common} examples in both." if common < larger else ""
+    return Aligned(both[: len(own_a)], both[len(own_a) :], True, note)
+
+
+def _shared(predictions: Sequence[Predictions]) -> tuple[Predictions, ...]:
+    """Each with only the examples that all have, in the order of the first."""
+    if all(p.ids == predictions[0].ids for p in predictions):
+        return tuple(predictions)
+    common = set(predictions[0].ids).intersection(*(p.ids for p in predictions))
+    ids = [i for i in predictions[0].ids if i in common]
+    return tuple(p.take([p.rows[i] for i in ids]) for p in predictions)
+
+
+def _two_runs(a: Result, b: Result, split: str, metric: str) -> Finding:
+    difference = b.value(split, metric) - a.value(split, metric)
+    untested = Estimate("none", difference, math.nan, math.nan)
+    by_examples = statistic(metric)
+    if by_examples is None:
+        note = f"{metric} is not an average over examples: no interval for two single runs."
+        return Finding(untested, MODELS, notes=(note,))
+    predictions = [run.predictions(split) for run in (a, b)]
+    doubt = _doubt((a, b), predictions, split, metric)
+    if doubt:
+        return Finding(untested, MODELS, notes=(doubt,))
+    aligned = align(predictions[:1], predictions[1:])
+    x, y = by_examples.moments(aligned.a[0]), by_examples.moments(aligned.b[0])
+    estimate = (bootstrap.paired if aligned.paired else bootstrap.unpaired)(by_examples, x, y)
+    if aligned.paired and metric in ("accuracy", "error"):
+        p = mcnemar_exact(int((x > y).sum()), int((y > x).sum()))
+        test = "McNemar's exact test, with a paired bootstrap interval over test examples"
+        estimate = replace(estimate, exact_p=p, test=test)
+    return Finding(estimate, MODELS, notes=_told(aligned.note))
+
+
+def _over_seeds(a: Result, b: Result, split: str, metric: str) -> Finding:
+    runs_a, runs_b = counted(a, split, metric), counted(b, split, metric)
+    on_split = welch(_values(runs_a, split, metric), _values(runs_b, split, metric))
+    if min(len(runs_a), len(runs_b)) < 2:
+        note = "At least two seeds of each are needed to tell a difference from luck."
+        return Finding(on_split, SPLIT, notes=(note,))
+    by_examples = statistic(metric)
+    if by_examples is None:
+        note = f"{metric} is not an average over examples, so the examples' chance is left out."
+        return Finding(on_split, SPLIT, notes=(note,))
+    predictions = [run.predictions(split) for run in (*runs_a, *runs_b)]
+    doubt = _doubt((*runs_a, *runs_b), predictions, split, metric)
+    if doubt:
+        return Finding(on_split, SPLIT, notes=(doubt,))
+    aligned = align(predictions[: len(runs_a)], predictions[len(runs_a) :])
+    estimate = two_way(
+        _matrix(by_examples, aligned.a), _matrix(by_examples, aligned.b), paired=aligned.paired
+    )
+    return Finding(estimate, DATA, ((on_split, SPLIT),), _told(aligned.note))
+
+
+def _over_splits(a: Result, b: Result, split: str, metric: str) -> Finding:
+    scores_a, scores_b = _by_split(a, split, metric), _by_split(b, split, metric)
+    ratios = _test_ratio(a, split), _test_ratio(b, split)
+    common = [key for key in scores_a if key in scores_b]
+    if len(common) < 2:
+        values_a, values_b = np.array(list(scores_a.values())), np.array(list(scores_b.values()))
+        note = "They were trained on different splits, so these are not paired."
+        if min(len(scores_a), len(scores_b)) < 2:
+            note = "At least two splits of each are needed to tell a difference from luck."
+        return Finding(corrected_welch(values_a, values_b, ratios), DATA, notes=(note,))
+    differences = np.array([scores_b[key] - scores_a[key] for key in common])
+    whole = len(common) == len(scores_a) == len(scores_b)
+    note = "" if whole else f"The difference is over the {len(common)} splits in both."
+    return Finding(corrected_paired(differences, max(ratios)), DATA, notes=_told(note))
+
+
+def _by_split(result: Result, split: str, metric: str) -> dict[str, float]:
+    """Mean metric of the runs on each split, by the hash of the split's examples."""
+    scores: dict[str, list[float]] = {}
+    for run in counted(result, split, metric):
+        parts = run.manifest.get("split")
+        known = parts.get(split) if isinstance(parts, dict) else None
+        scores.setdefault(str(known or run.path), []).append(run.value(split, metric))
+    return {key: float(np.mean(values)) for key, values in scores.items()}
+
+
+def _test_ratio(result: Result, split: str) -> float:
+    """Evaluated examples per training example, for Nadeau and Bengio's variance."""
+    data = result.config.get("data")
+    for sizes in (result.runs[0].manifest.get("sizes"), (data or {}).get("split")):
+        if isinstance(sizes, dict):
+            train, test = as_number(sizes.get("train")), as_number(sizes.get(split))
+            if train and test:
+                return test / train
+    raise RunError(
+        f"{result.path}: neither manifest.json (sizes) nor resolved.yaml (data.split) says how "
+        f"many examples are in train and {split}, which the interval over splits needs"
+    )
+
+
+def _values(runs: Sequence[Result], split: str, metric: str) -> FloatArray:
+    return np.array([run.value(split, metric) for run in runs], dtype=np.float64)
+
+
+def _matrix(metric: Statistic, predictions: Sequence[Predictions]) -> FloatArray:
+    return np.stack([metric.influence(metric.moments(p)) for p in predictions])
+
+
+def _doubt(
+    runs: Sequence[Result], predictions: Sequence[Predictions], split: str, metric: str
+) -> str:
+    """Why the metric can't be taken from the predictions; empty if it can."""
+    by_examples = statistic(metric)
+    assert by_examples is not None
+    for run, rows in zip(runs, predictions, strict=True):
+        told = run.value(split, metric)
+        found = math.nan
+        if len(rows):
+            found = float(by_examples.combine(by_examples.moments(rows).mean(axis=0)))
+        if not math.isclose(told, found, rel_tol=1e-3, abs_tol=1e-6):
+            return (
+                f"{rows.path} gives a {split} {metric} of {found:.6g}, and summary.json "
+                f"{told:.6g}: the predictions are not used."
+            )
+    return ""
+
+
+def _told(note: str) -> tuple[str, ...]:
+    return (note,) if note else ()

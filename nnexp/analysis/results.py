@@ -1,0 +1,228 @@
+"""Reads what runs and groups left, without executing anything and without torch.
+
+A file that is missing or can't be read is a DamagedRun that names it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnexp.analysis.stats import FloatArray
+from nnexp.errors import DamagedRun, RunError
+from nnexp.runs.files import TEXT_LIMIT, YAML_LIMIT, parse_json, parse_yaml, read_bytes
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The rows of one split of predictions.csv, as text by column."""
+
+    path: Path
+    columns: Mapping[str, tuple[str, ...]]
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return self.columns["id"]
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row of each id."""
+        return {name: row for row, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def texts(self, column: str) -> np.ndarray[Any, np.dtype[np.str_]]:
+        """One column as it is written; DamagedRun if there is none."""
+        if column not in self.columns:
+            raise DamagedRun(f"{self.path}: there is no column '{column}'")
+        return np.array(self.columns[column], dtype=np.str_)
+
+    def numbers(self, column: str) -> FloatArray:
+        """A column, or `column_0`, `column_1`, …, as `[examples, columns]`; empty is NaN."""
+        names = [column] if column in self.columns else self._numbered(column)
+        try:
+            cells = [[float(x) if x else math.nan for x in self.columns[n]] for n in names]
+        except ValueError as error:
+            raise DamagedRun(f"{self.path}: column '{column}' should be numbers: {error}") from None
+        return np.array(cells, dtype=np.float64).T
+
+    def agrees(self, other: Predictions) -> bool:
+        """Whether the targets of both, row by row, are the same but for rounding."""
+        names = [name for name in self.columns if name.partition("_")[0] == "target"]
+        if names != [name for name in other.columns if name.partition("_")[0] == "target"]:
+            return False
+        if all(self.columns[name] == other.columns[name] for name in names):
+            return True
+        try:
+            pairs = [(self.numbers(name), other.numbers(name)) for name in names]
+        except DamagedRun:  # names of classes
+            return False
+        return all(np.allclose(x, y, rtol=1e-3, atol=0.0, equal_nan=True) for x, y in pairs)
+
+    def take(self, rows: list[int]) -> Predictions:
+        """The given rows, in that order."""
+        columns = {name: tuple(c[i] for i in rows) for name, c in self.columns.items()}
+        return Predictions(self.path, columns)
+
+    def _numbered(self, column: str) -> list[str]:
+        names: list[str] = []
+        while (name := f"{column}_{len(names)}") in self.columns:
+            names.append(name)
+        if not names:
+            raise DamagedRun(f"{self.path}: there is no column '{column}' or '{column}_0'")
+        return names
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run, or a group with its members; its files are read when first used."""
+
+    path: Path
+    kind: str
+    manifest: Mapping[str, Any]
+    members: tuple[Result, ...] = ()
+
+    @property
+    def status(self) -> str:
+        return str(self.manifest.get("status", "unknown"))
+
+    @property
+    def runs(self) -> tuple[Result, ...]:
+        """The members of a group; a run itself."""
+        return self.members or (self,)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """resolved.yaml"""
+        name = "resolved.yaml"
+        config = parse_yaml(read_bytes(self.path, name, YAML_LIMIT), self.path / name)
+        if not isinstance(config, dict):
+            raise DamagedRun(f"{self.path / name} should hold a mapping")
+        return config
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """summary.json; RunError if the run has not got so far."""
+        if not (self.path / "summary.json").exists() and self.status != "finished":
+            advice = f"; go on with it: nnexp train --resume {self.path}"
+            raise RunError(
+                f"{self.path} has no results: its status is {self.status}"
+                + (advice if self.status in ("running", "interrupted") else "")
+            )
+        return _json(self.path, "summary.json")
+
+    def part(self, split: str) -> dict[str, Any]:
+        """The summary's metrics on "train", "dev" or "test"; empty if there is no such split."""
+        part = self.summary.get(split)
+        if part is None:
+            return {}
+        if not isinstance(part, dict):
+            raise DamagedRun(f"{self.path / 'summary.json'}: '{split}' should be a mapping")
+        return part
+
+    def value(self, split: str, metric: str) -> float:
+        """A run's metric; NaN where it is null (a diverged run) or missing."""
+        if self.status == "diverged" and not (self.path / "summary.json").exists():
+            return math.nan
+        value = self.part(split).get(metric)
+        if value is None:
+            return math.nan
+        number = as_number(value)
+        if number is None:
+            raise DamagedRun(f"{self.path / 'summary.json'}: {split}/{metric} should be a number")
+        return number
+
+    def predictions(self, split: str) -> Predictions:
+        """The split's rows of predictions.csv; ids are unique."""
+        return _predictions(self.path, split)
+
+    def history(self) -> dict[str, FloatArray]:
+        """metrics.csv: each column's values by epoch, NaN where empty."""
+        header, rows = _csv(self.path, "metrics.csv")
+        cells = zip(*rows, strict=True) if rows else [()] * len(header)
+        table = Predictions(self.path / "metrics.csv", dict(zip(header, cells, strict=True)))
+        return {name: table.numbers(name)[:, 0] for name in header}
+
+
+def as_number(value: Any) -> float | None:
+    """A number as JSON holds it; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def read_result(path: Path) -> Result:
+    """The run or group in a directory.
+
+    RunError if it is no run directory; DamagedRun if manifest.json can't be read or a member is
+    missing.
+    """
+    file = path / "manifest.json"
+    if not file.exists():
+        what = "is not a run: it has no manifest.json" if path.is_dir() else "there is no such run"
+        raise RunError(f"{path}: {what}")
+    manifest = _json(path, "manifest.json")
+    kind = manifest.get("kind")
+    if kind == "run":
+        return Result(path, kind, manifest)
+    count = manifest.get("members")
+    if kind != "group" or not isinstance(count, int) or count < 1:
+        raise DamagedRun(f"{file}: should describe a run, or a group with its number of members")
+    members = []
+    for i in range(count):
+        member = path / f"s{i}"
+        if not (member / "manifest.json").exists():
+            raise DamagedRun(f"{member}: the group has {count} members, and this one is missing")
+        members.append(Result(member, "run", _json(member, "manifest.json")))
+    return Result(path, kind, manifest, tuple(members))
+
+
+def _predictions(root: Path, split: str) -> Predictions:
+    file = root / "predictions.csv"
+    header, rows = _csv(root, file.name)
+    for name in ("split", "id"):
+        if name not in header:
+            raise DamagedRun(f"{file}: there is no column '{name}'")
+    place = header.index("split")
+    kept = [row for row in rows if row[place] == split]
+    cells = zip(*kept, strict=True) if kept else [()] * len(header)
+    # The outputs are the bulk of the file, and nothing here reads them.
+    columns = {n: c for n, c in zip(header, cells, strict=True) if not n.startswith("output")}
+    if len(set(columns["id"])) < len(columns["id"]):
+        raise DamagedRun(f"{file}: an id stands there twice in split '{split}'")
+    return Predictions(file, columns)
+
+
+def _csv(root: Path, name: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, all of one length."""
+    file = root / name
+    try:
+        text = io.StringIO(read_bytes(root, name).decode(), newline="")
+        rows = list(csv.reader(text, strict=True))
+    except (ValueError, csv.Error) as error:
+        raise DamagedRun(f"{file} is not CSV: {error}") from None
+    if not rows or len(set(rows[0])) < len(rows[0]):
+        raise DamagedRun(f"{file} should begin with a header whose names differ")
+    header, *rows = rows
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise DamagedRun(
+                f"{file}: row {number} has {len(row)} cells, and the header {len(header)}"
+            )
+    return header, rows
+
+
+def _json(root: Path, name: str) -> dict[str, Any]:
+    return parse_json(read_bytes(root, name, TEXT_LIMIT), root / name)

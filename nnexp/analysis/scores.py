@@ -1,0 +1,135 @@
+"""Metrics as functions of means over examples, which is what comparing them honestly needs.
+
+A `Statistic` says what is averaged over the examples (`moments`), how the averages become the
+metric (`combine`), and each example's share in it (`influence`: linearized, with mean equal to the
+metric). So a bootstrap resamples the moments, and the two-way interval works on the influences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnexp.analysis.results import Predictions
+from nnexp.analysis.stats import Bounds, FloatArray
+
+BOUNDS: dict[str, Bounds] = {
+    "accuracy": (0.0, 1.0),
+    "error": (0.0, 1.0),
+    "mae": (0.0, np.inf),
+    "rmse": (0.0, np.inf),
+    "r2": (-np.inf, 1.0),
+}
+"""What a metric can be; metrics that are not here are not bounded."""
+
+
+def bounds_of(metric: str) -> Bounds | None:
+    """What the metric can be, for `stats.describe`; None for anything."""
+    return BOUNDS.get(metric)
+
+
+def difference_bounds(metric: str) -> Bounds | None:
+    """The bounds of a difference of two values of the metric."""
+    low, high = bounds_of(metric) or (-np.inf, np.inf)
+    return (low - high, high - low) if np.isfinite(high - low) else None
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A metric as a function of means over examples.
+
+    moments: predictions of m examples → `[m, k]`.
+    combine: means `[…, k]` → the metric `[…]`.
+    influence: moments `[m, k]` → `[m]`, whose mean is the metric: value + derivative of `combine`
+        at the means · (moments − means), the infinitesimal jackknife (Jaeckel 1972).
+    """
+
+    moments: Callable[[Predictions], FloatArray]
+    combine: Callable[[FloatArray], FloatArray]
+    influence: Callable[[FloatArray], FloatArray]
+
+
+def statistic(metric: str) -> Statistic | None:
+    """The statistic of that name; None for one that isn't a function of means over examples."""
+    return _STATISTICS.get(metric)
+
+
+def _mean_of(column: Callable[[Predictions], FloatArray]) -> Statistic:
+    return Statistic(lambda p: column(p)[:, None], lambda means: means[..., 0], lambda x: x[:, 0])
+
+
+def _correct(predictions: Predictions) -> FloatArray:
+    hit = predictions.texts("target") == predictions.texts("prediction")
+    return np.asarray(hit, dtype=np.float64)
+
+
+def _wrong(predictions: Predictions) -> FloatArray:
+    return 1.0 - _correct(predictions)
+
+
+def _loss(predictions: Predictions) -> FloatArray:
+    return predictions.numbers("loss")[:, 0]
+
+
+def _absolute(predictions: Predictions) -> FloatArray:
+    return np.asarray(abs(_residuals(predictions)).mean(axis=1))
+
+
+def _squared(predictions: Predictions) -> FloatArray:
+    return np.asarray((_residuals(predictions) ** 2).mean(axis=1))
+
+
+def _residuals(predictions: Predictions) -> FloatArray:
+    """`[m, outputs]`"""
+    return predictions.numbers("prediction") - predictions.numbers("target")
+
+
+def _root_influence(moments: FloatArray) -> FloatArray:
+    squares = moments[:, 0]
+    root = np.sqrt(squares.mean())
+    if root == 0:
+        return np.zeros(len(squares))
+    return np.asarray(root + (squares - root**2) / (2 * root))
+
+
+def _r2_moments(predictions: Predictions) -> FloatArray:
+    """Squared residual, target and squared target of each output, `[m, 3·outputs]`.
+
+    Targets are centred first: R² does not change, and nothing cancels.
+    """
+    target = predictions.numbers("target")
+    target = target - target.mean(axis=0)
+    return np.hstack([_residuals(predictions) ** 2, target, target**2])
+
+
+def _r2_combine(means: FloatArray) -> FloatArray:
+    residual, target, square = np.split(means, 3, axis=-1)
+    variance = square - target**2
+    positive = variance > 0
+    ratio = np.where(positive, residual, np.nan) / np.where(positive, variance, 1.0)
+    return np.asarray((1.0 - ratio).mean(axis=-1))
+
+
+def _r2_influence(moments: FloatArray) -> FloatArray:
+    squares, target, square = np.split(moments, 3, axis=1)
+    target_mean = target.mean(axis=0)
+    residual, variance = squares.mean(axis=0), square.mean(axis=0) - target_mean**2
+    if not np.all(variance > 0):
+        return np.full(len(moments), np.nan)
+    deviation = (target - target_mean) ** 2 - variance
+    share = -(squares - residual) / variance + residual * deviation / variance**2
+    return np.asarray((1.0 - residual / variance + share).mean(axis=1))
+
+
+_STATISTICS: dict[str, Statistic] = {
+    "accuracy": _mean_of(_correct),
+    "error": _mean_of(_wrong),
+    "loss": _mean_of(_loss),
+    "mae": _mean_of(_absolute),
+    "rmse": Statistic(
+        lambda p: _squared(p)[:, None], lambda means: np.sqrt(means[..., 0]), _root_influence
+    ),
+    "r2": Statistic(_r2_moments, _r2_combine, _r2_influence),
+}

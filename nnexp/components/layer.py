@@ -1,0 +1,97 @@
+"""What a layer is: it declares its tensors and maps a batch of every member at once.
+
+Shape suffixes: M members, B examples, F features, C channels, H height, W width.
+Activations are `[M, B, …]`, parameters and buffers stacked `[M, …]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from nnexp import streams
+from nnexp.components.inits import Initializer
+from nnexp.lazy import torch
+from nnexp.registry import Spec
+
+Shape: TypeAlias = tuple[int, ...]
+"""Shape of one example of one member: (F,) or (C, H, W)."""
+Hyper: TypeAlias = Mapping[str, Any]
+"""The fields that may differ between members: each a float or a float64 tensor `[M]`."""
+Tensors: TypeAlias = Mapping[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One parameter or buffer of a layer.
+
+    role: "weight" is initialized, regularized and decayed; "bias" and "norm" are neither, and
+        start at `fill`; "buffer" is state that no gradient reaches (running statistics).
+    init: how a weight starts; None leaves it to the experiment.
+    """
+
+    name: str
+    shape: Shape
+    role: Literal["weight", "bias", "norm", "buffer"]
+    fan_in: int = 0
+    fan_out: int = 0
+    fill: float = 0.0
+    init: Initializer | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A layer's output shape and the tensors it needs, for a given input shape."""
+
+    output: Shape
+    slots: tuple[Slot, ...] = ()
+
+
+@dataclass
+class Context:
+    """What a forward pass knows besides its input.
+
+    members: int32 `[M]`, the dropout keys of the members.
+    step: number of the update, which keys the random masks.
+    first: position in the whole batch of the first row (when a batch is taken in slices).
+    """
+
+    training: bool
+    members: torch.Tensor | None = None
+    step: int = 0
+    first: int = 0
+    layer: int = field(default=0, init=False)  # set by the program before each layer
+
+    def keep_mask(self, x: torch.Tensor, rate: Any) -> torch.Tensor:
+        """True where dropout keeps a unit of `x`, `[M, B, …]`."""
+        assert self.members is not None
+        members, rows = x.shape[0], x.shape[1]
+        columns = x[0, 0].numel()
+        mask = streams.keep_mask(
+            self.members, self.step, self.layer, rows, columns, rate, first=self.first
+        )
+        return mask.view(members, rows, *x.shape[2:])
+
+
+class Layer(Spec, family="layer"):
+    """A layer of a network.
+
+    `declare` may raise ValueError with a sentence when the input shape does not suit.
+    """
+
+    def declare(self, shape: Shape) -> Declared:
+        return Declared(shape)
+
+    def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
+        """Map `[M, B, *shape]` to `[M, B, *output]`.
+
+        own: the layer's parameters and buffers by slot name, each `[M, …]`.
+        hyper: its per-member fields; never read those from `self`.
+        """
+        raise AssertionError(f"{type(self).__name__} has no forward")
+
+
+def per_member(value: Any, ndim: int) -> Any:
+    """A hyper-parameter shaped to meet a tensor of `ndim` dimensions: a float, or `[M, 1, …]`."""
+    return value.view(-1, *[1] * (ndim - 1)) if isinstance(value, torch.Tensor) else value

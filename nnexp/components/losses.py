@@ -1,0 +1,107 @@
+"""Losses: what is minimized, summed over an example's outputs and averaged over examples.
+
+A loss also says how many outputs a network needs and how outputs become a prediction.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from nnexp.lazy import functional, torch
+from nnexp.registry import Spec
+
+Task = Literal["classification", "regression"]
+
+
+class Loss(Spec, family="loss"):
+    """A loss; outputs are `[M, B, K]`, its value an example `[M, B]`."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
+
+    def outputs(self, targets: int) -> int:
+        """Network outputs for so many classes (classification) or target columns (regression).
+
+        Raises ValueError with a sentence when the loss does not suit that many.
+        """
+        return targets
+
+    def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """`[M, B]` from outputs `[M, B, K]` and targets `[M, B]` (class) or `[M, B, K]`."""
+        raise AssertionError(f"{type(self).__name__} has no per_example")
+
+    def decide(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The predicted class `[M, B]`, int64 (classification)."""
+        return outputs.argmax(-1)
+
+    def chance(self, targets: int) -> float | None:
+        """Expected loss of outputs that are all 0, where it does not depend on the data."""
+        return None
+
+
+class CrossEntropy(Loss):
+    """−log softmax(a)_y: minus the log of the probability given to the right class."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    also = ("softmax", "nll", "categorical_crossentropy")
+
+    def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        # Classes first: over a short last dimension torch's softmax is many times slower.
+        scores = torch.log_softmax(outputs.transpose(1, 2).contiguous(), 1)
+        return functional.nll_loss(scores, target, reduction="none")
+
+    def chance(self, targets: int) -> float:
+        import math
+
+        return math.log(targets)
+
+
+class BinaryCrossEntropy(Loss):
+    """−y log σ(a) − (1 − y) log(1 − σ(a)) of one output for two classes."""
+
+    name: Literal["binary_cross_entropy"] = "binary_cross_entropy"
+    also = ("bce", "log_loss")
+
+    def outputs(self, targets: int) -> int:
+        if targets != 2:
+            raise ValueError(f"binary_cross_entropy is for 2 classes; the data has {targets}")
+        return 1
+
+    def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        logit = outputs.squeeze(-1)
+        return functional.binary_cross_entropy_with_logits(
+            logit, target.to(logit.dtype), reduction="none"
+        )
+
+    def decide(self, outputs: torch.Tensor) -> torch.Tensor:
+        return (outputs.squeeze(-1) > 0).long()
+
+    def chance(self, targets: int) -> float:
+        import math
+
+        return math.log(2.0)
+
+
+class Mse(Loss):
+    """½ Σ (y − q)² over the outputs (½·K times torch's MSELoss)."""
+
+    name: Literal["mse"] = "mse"
+    also = ("squared_error", "mean_squared_error")
+    tasks = ("regression",)
+
+    def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (outputs - target).square().sum(-1).mul(0.5)
+
+
+class Hinge(Loss):
+    """Σ_{c≠y} max(0, a_c − a_y + 1): every wrong class should score 1 less than the right one."""
+
+    name: Literal["hinge"] = "hinge"
+    also = ("svm", "multi_margin")
+
+    def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        right = outputs.gather(-1, target[..., None])
+        # the right class itself contributes max(0, 0 + 1) = 1, a constant
+        return torch.relu(outputs - right + 1.0).sum(-1) - 1.0
+
+    def chance(self, targets: int) -> float:
+        return targets - 1.0

@@ -1,0 +1,110 @@
+"""The whole of a config file, as checked and frozen objects."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nnexp.components.datasets import Dataset
+from nnexp.components.inits import Initializer
+from nnexp.components.losses import Loss, Task
+from nnexp.components.metrics import Metric
+from nnexp.components.models import Model
+from nnexp.components.optimizers import Adam, Optimizer
+from nnexp.components.preprocessing import Step
+from nnexp.components.regularizers import Regularizer
+from nnexp.components.schedules import ConstantRate, Schedule
+from nnexp.data.splits import Split
+from nnexp.registry import KeyedBy, OneOf, Spec, param
+
+
+Count = Annotated[int, Field(ge=1, le=2**53)]
+
+
+class Data(Spec):
+    """Where the examples come from and how they are split."""
+
+    source: OneOf[Dataset] = param(..., "the data set: a builtin's name, or a file's description")
+    split: Split = param(Split(), "which examples train, which choose (dev), which test")
+    scale_target: bool | None = param(
+        None,
+        "standardize regression targets for training (metrics stay in the target's units)",
+        when="null: yes for regression",
+    )
+
+
+class EarlyStopping(Spec):
+    """Stop a member once a dev metric no longer improves, and keep its best weights."""
+
+    monitor: str = param("dev/loss", "metric that is watched, as in metrics.csv")
+    patience: int = param(
+        10, "epochs without improvement before stopping", unit="epochs", ge=0, le=100_000
+    )
+    min_delta: float = param(0.0, "smallest change that counts as improvement", ge=0, le=1e6)
+    smooth: float = param(
+        0.0, "β of a bias-corrected running average of the metric; 0: none", ge=0, lt=1
+    )
+
+
+class Training(Spec):
+    """How long, in what portions, and with what arithmetic."""
+
+    epochs: int = param(20, "passes over the training split", unit="epochs", ge=1, le=10_000_000)
+    batch_size: Count | Literal["full"] = param(
+        64, "examples an update, or `full`", also=("minibatch", "batch")
+    )
+    early_stopping: EarlyStopping | None = param(None, "stop when a dev metric stalls")
+    clip_grad_norm: float | None = param(
+        None, "largest norm of a member's gradient", gt=0, le=1e9, per_member=True
+    )
+    clip_grad_value: float | None = param(
+        None, "largest absolute value of a gradient's entry", gt=0, le=1e9, per_member=True
+    )
+    precision: Literal["float32", "bf16", "float64"] = param(
+        "float32", "arithmetic; bf16 keeps weights, statistics and losses in float32"
+    )
+    device: Literal["auto", "cpu", "cuda"] = param("auto", "where to train; auto: cuda if there")
+    train_sample: Count | Literal["all"] = param(
+        10_000, "training examples (a fixed sample) on which train metrics are taken each epoch"
+    )
+    checkpoint_seconds: float = param(
+        30.0,
+        "time between two checkpoints, at the ends of epochs or within",
+        unit="s",
+        ge=0,
+        le=1e6,
+    )
+
+
+class Experiment(Spec):
+    """One experiment. Only `data` and `model` must be given."""
+
+    name: str = param("", "name of the runs' folder", when="the file's name", max_length=100)
+    seed: int = param(
+        0, "start of all randomness but the split's", ge=0, le=2**53, also=("random_state",)
+    )
+    task: Task | None = param(None, "what is learnt", when="null: follows from the data and loss")
+    data: Data = param(..., "the examples")
+    preprocessing: list[OneOf[Step]] | None = param(
+        None, "steps fitted on the training split", when="null: what the data needs"
+    )
+    model: OneOf[Model] = param(..., "the architecture")
+    initialization: OneOf[Initializer] | None = param(
+        None,
+        "how weights start",
+        when="null: he for relu and swish, glorot for tanh, glorot_sigmoid for sigmoid, and "
+        "normal (0.01) for the output layer",
+    )
+    loss: OneOf[Loss] | None = param(
+        None, "what is minimized", when="null: cross_entropy, or mse for regression"
+    )
+    regularization: Annotated[dict[str, Regularizer], KeyedBy] = param(
+        {}, "penalties and decay, by name"
+    )
+    optimizer: OneOf[Optimizer] = param(Adam(), "the update rule")
+    schedule: OneOf[Schedule] = param(ConstantRate(), "how the learning rate changes")
+    training: Training = param(Training(), "length, batches, stopping, arithmetic")
+    metrics: list[OneOf[Metric]] | None = param(
+        None, "what is recorded", when="null: all that suit the task; the first is the primary one"
+    )

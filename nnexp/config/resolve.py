@@ -1,0 +1,58 @@
+"""Defaults that follow from the task and the data: a config with nothing left open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnexp.components.losses import CrossEntropy, Loss, Mse, Task
+from nnexp.components.metrics import R2, Accuracy, Error, LossMetric, Mae, Metric, Rmse
+from nnexp.components.preprocessing import Step
+from nnexp.components.regularizers import L1
+from nnexp.components.table import Table
+from nnexp.config.experiment import Experiment
+
+_METRICS: dict[Task, list[Metric]] = {
+    "classification": [Accuracy(), LossMetric(), Error()],
+    "regression": [Rmse(), LossMetric(), Mae(), R2()],
+}
+_LOSSES: dict[Task, Loss] = {"classification": CrossEntropy(), "regression": Mse()}
+
+
+def stated_task(experiment: Experiment) -> Task | None:
+    """The task as far as the config says it, by `task` or by a loss that suits one only."""
+    if experiment.task is not None:
+        return experiment.task
+    loss = experiment.loss
+    return loss.tasks[0] if loss is not None and len(loss.tasks) == 1 else None
+
+
+def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experiment:
+    """The experiment with every default filled in.
+
+    steps: what the data needs, used when the config lists no preprocessing.
+    """
+    task = stated_task(experiment) or ("regression" if table.classes is None else "classification")
+    metrics = list(experiment.metrics or _METRICS[task])
+    if not any(isinstance(m, LossMetric) for m in metrics):
+        metrics.append(LossMetric())
+    scale = experiment.data.scale_target
+    changes: dict[str, Any] = {
+        "task": task,
+        "loss": experiment.loss or _LOSSES[task],
+        "metrics": metrics,
+        "preprocessing": steps if experiment.preprocessing is None else experiment.preprocessing,
+        "regularization": _regularization(experiment),
+        "data": experiment.data.model_copy(
+            update={"scale_target": task == "regression" if scale is None else scale}
+        ),
+    }
+    return experiment.model_copy(update=changes)
+
+
+def _regularization(experiment: Experiment) -> dict[str, Any]:
+    filled: dict[str, Any] = dict(experiment.regularization)
+    l1 = filled.get("l1")
+    if isinstance(l1, L1) and l1.step is None:
+        exact = experiment.optimizer.component in ("sgd", "momentum", "nesterov")
+        filled["l1"] = l1.model_copy(update={"step": "proximal" if exact else "subgradient"})
+    return filled

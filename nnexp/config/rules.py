@@ -1,0 +1,126 @@
+"""Combinations that can't work: what no single field's bounds can say.
+
+`without_data` needs the config only; `with_data` also the table that was read. Both return every
+problem they find, placed by its path only (`nnexp.config.load` knows the lines).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnexp.components.layers import BatchNorm
+from nnexp.components.losses import Loss, Task
+from nnexp.components.metrics import Metric
+from nnexp.components.models import Sequential
+from nnexp.components.table import Table
+from nnexp.config.experiment import Experiment
+from nnexp.errors import Problem, nearest
+
+
+def without_data(experiment: Experiment) -> list[Problem]:
+    """Every combination of fields that can't work, whatever the data."""
+    checks = (_dev_needed, _batches_of_one, _monitor, _tasks, _weight_decay, _schedule)
+    return [problem for check in checks for problem in check(experiment)]
+
+
+def with_data(experiment: Experiment, table: Table) -> list[Problem]:
+    """Every part of a resolved config that does not suit the data."""
+    assert experiment.loss is not None
+    found = list(_tasks(experiment))
+    if found:
+        return found
+    try:
+        count = len(table.classes) if table.classes is not None else table.target.shape[1]
+        experiment.loss.outputs(count)
+    except ValueError as error:
+        found.append(Problem("", "loss", str(error), experiment.loss.component))
+    return found
+
+
+def _dev_needed(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.data.split.has_dev:
+        return
+    hint = "give data.split a `dev` share, or remove this"
+    if experiment.training.early_stopping is not None:
+        yield Problem("", "training.early_stopping", "early stopping needs a dev split", hint=hint)
+    if experiment.schedule.needs_dev:
+        name = experiment.schedule.component
+        yield Problem("", "schedule", f"{name} needs a dev split", name, hint=hint)
+
+
+def _batches_of_one(experiment: Experiment) -> Iterator[Problem]:
+    model = experiment.model
+    listed = model.layers if isinstance(model, Sequential) else []
+    normalized = getattr(model, "batch_norm", False) or any(
+        isinstance(layer, BatchNorm) for layer in listed
+    )
+    if normalized and experiment.training.batch_size == 1:
+        yield Problem(
+            "", "training.batch_size", "batch normalization needs batches of at least 2", 1, "≥ 2"
+        )
+
+
+def _monitor(experiment: Experiment) -> Iterator[Problem]:
+    stopping = experiment.training.early_stopping
+    if stopping is None:
+        return
+    task = experiment.task or _task_of(experiment.loss)
+    chosen = experiment.metrics
+    names = ["loss", *(m.component for m in chosen)] if chosen else _metrics_of(task)
+    allowed = sorted(f"dev/{name}" for name in set(names))
+    if stopping.monitor not in allowed:
+        close = nearest(stopping.monitor, allowed)
+        yield Problem(
+            "",
+            "training.early_stopping.monitor",
+            "is not a dev metric that this run records",
+            stopping.monitor,
+            ", ".join(allowed),
+            f"did you mean {close}?" if close else "",
+        )
+
+
+def _tasks(experiment: Experiment) -> Iterator[Problem]:
+    task, loss = experiment.task, experiment.loss
+    if task is not None and loss is not None and task not in loss.tasks:
+        suited = [n for n, c in Loss.components.items() if task in getattr(c, "tasks")]
+        yield Problem(
+            "", "loss", f"is not a loss for {task}", loss.component, ", ".join(sorted(suited))
+        )
+    task = task or _task_of(loss)
+    for number, metric in enumerate(experiment.metrics or ()):
+        if task is not None and task not in metric.tasks:
+            yield Problem(
+                "",
+                f"metrics.{number}",
+                f"is not a metric for {task}",
+                metric.component,
+                ", ".join(_metrics_of(task)),
+            )
+
+
+def _weight_decay(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.optimizer.component == "adamw" and "weight_decay" in experiment.regularization:
+        yield Problem(
+            "",
+            "regularization.weight_decay",
+            "adamw has a weight_decay of its own: give only one of the two",
+            hint="remove it here and set optimizer.weight_decay",
+        )
+
+
+def _schedule(experiment: Experiment) -> Iterator[Problem]:
+    schedule = experiment.schedule
+    if getattr(schedule, "gamma", None) is not None and getattr(schedule, "rate", None) is not None:
+        yield Problem("", "schedule", "give only one of `gamma` and `rate`")
+    warmup = schedule.warmup
+    if warmup is not None and (warmup.epochs is None) == (warmup.steps is None):
+        yield Problem("", "schedule.warmup", "give exactly one of `epochs` and `steps`")
+
+
+def _task_of(loss: Loss | None) -> Task | None:
+    return loss.tasks[0] if loss is not None and len(loss.tasks) == 1 else None
+
+
+def _metrics_of(task: Task | None) -> list[str]:
+    return [n for n, c in Metric.components.items() if task is None or task in getattr(c, "tasks")]

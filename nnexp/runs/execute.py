@@ -1,0 +1,372 @@
+"""Training from a config to a finished run directory, and going on with an interrupted one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nnexp.config.experiment import Experiment
+from nnexp.config.source import dump
+from nnexp.errors import (
+    DataError,
+    Diverged,
+    Interrupted,
+    OutOfResources,
+    RunError,
+    Terminated,
+    UsageError,
+)
+from nnexp.lazy import torch
+from nnexp.runs import record
+from nnexp.runs.checkpoint import Checkpoints
+from nnexp.runs.files import append_text, write_json, write_text, writing
+from nnexp.runs.plan import Plan, plan_members
+from nnexp.runs.rundir import RunDir
+from nnexp.train.feed import feed
+from nnexp.train.loop import Hooks, Pack, train
+from nnexp.train.state import TrainState
+
+
+class Reporter:
+    """Told what happens; this one keeps quiet. The console's shows it."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def started(self, run: RunDir, pack: Pack, number: int, packs: int) -> None:
+        """A pack begins (or goes on)."""
+
+    def epoch(self, now: TrainState) -> None:
+        """An epoch has ended."""
+
+    def finished(self, run: RunDir, summary: dict[str, Any], seconds: float) -> None:
+        """All is written."""
+
+
+@dataclass
+class Order:
+    """What to train: an experiment, how often, and where it is written.
+
+    seeds, splits: number of members when a group is wanted, else None.
+    """
+
+    experiment: Experiment
+    config_text: str
+    folder: Path
+    seeds: int | None = None
+    splits: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
+    """Train a new run or group under `out`; its directory.
+
+    Raises ConfigError, DataError, Diverged, Interrupted, Terminated, OutOfResources.
+    """
+    plan = plan_members(order.experiment, order.folder, _count(order), order.splits is not None)
+    for text in plan.notes:
+        reporter.note(text)
+    now = datetime.now(UTC)
+    run = RunDir.create(out, plan.resolved.name, now)
+    with run.lock():
+        manifest = {
+            "kind": "run" if _single(order) else "group",
+            "status": "running",
+            "created": now.isoformat(timespec="seconds"),
+            "name": plan.resolved.name,
+            "overrides": list(order.overrides),
+            "git_commit": record.git_commit(order.folder),
+            "data": record.data_record(plan.table),
+        }
+        if not _single(order):
+            count = _count(order)
+            manifest |= {
+                "members": count,
+                "varies": "split" if order.splits is not None else "seed",
+                "packs": [list(p) for p in plan.packs],
+                "additions": [{"at": manifest["created"], "members": count}],
+            }
+        with writing() as files:
+            files.add_text(run.config, order.config_text)
+            files.add_text(run.resolved, dump(plan.resolved.dump()))
+            files.add_json(run.manifest, manifest)
+        _Execution(run, plan, manifest, reporter).go()
+    return run
+
+
+def resume(
+    path: Path, reporter: Reporter, epochs: int | None = None, seeds: int | None = None
+) -> RunDir:
+    """Go on with an interrupted run or group; train a finished one longer, or add members.
+
+    Raises RunError when it can't go on exactly, LockedRun, DamagedRun, UntrustedRun.
+    """
+    run = RunDir.open(path)
+    with run.lock():
+        manifest = run.read_manifest()
+        experiment = Experiment.model_validate(run.read_yaml("resolved.yaml"))
+        experiment, changed = _extended(experiment, manifest, epochs, seeds)
+        if manifest["status"] in ("finished", "diverged") and not changed:
+            reporter.note(f"{path} is finished; nothing was changed")
+            return run
+        is_group = manifest["kind"] == "group"
+        count = manifest["members"] if is_group else None
+        packs = manifest.get("packs", [[0]])
+        by_split = manifest.get("varies") == "split"
+        plan = plan_members(experiment, Path.cwd(), count, by_split, packs)
+        if plan.table.fingerprint != manifest["data"]["fingerprint"]:
+            raise RunError(
+                f"the data of {path} has changed since it was trained: it can't go on exactly"
+            )
+        if is_group:
+            manifest["packs"] = [list(p) for p in plan.packs]
+        manifest["status"] = "running"
+        with writing() as files:
+            files.add_text(run.resolved, dump(plan.resolved.dump()))
+            files.add_json(run.manifest, manifest)
+        _Execution(run, plan, manifest, reporter).go()
+    return run
+
+
+@dataclass
+class _Execution:
+    """The training of a plan into its directory."""
+
+    run: RunDir
+    plan: Plan
+    manifest: dict[str, Any]
+    reporter: Reporter
+    asked: int | None = field(default=None, init=False)  # the signal that asked to stop
+
+    def go(self) -> None:
+        """Train every pack, then write what each member leaves, and the group's summary."""
+        device = choose_device(self.plan.resolved)
+        self._same_machine(device)
+        begun = time.perf_counter()
+        with self._signals():
+            summaries: dict[int, dict[str, Any]] = {}
+            for number, members in enumerate(self.plan.packs):
+                pack, now, seconds = self._train(number, members, device)
+                for row, member in enumerate(members):
+                    result = record.add_member(
+                        self._home(member), pack, now, row, self.plan.table,
+                        self._member_manifest(device), seconds / len(members),
+                    )  # fmt: skip
+                    summaries[member] = result.summary
+        seconds = time.perf_counter() - begun
+        summary = summaries[0]
+        if self.manifest["kind"] == "group":
+            ordered = [summaries[m] for m in sorted(summaries)]
+            summary = record.group_summary(ordered, self.plan.resolved.metrics or [])
+            self._finish_group(summary, pack, device, seconds)
+        self.reporter.finished(self.run, summary, seconds)
+        if summary["status"] == "diverged":
+            raise Diverged(_diverged(self.run, summary))
+
+    def _train(
+        self, number: int, members: Sequence[int], device: torch.device
+    ) -> tuple[Pack, TrainState, float]:
+        pack = make_pack(self.plan, members, device)
+        checkpoints = Checkpoints(self.run.checkpoints, prefix=f"pack{number}-")
+        loaded = checkpoints.load("torch")
+        before = 0.0
+        if loaded is None:
+            now = pack.start()
+        else:
+            for note in loaded.notes:
+                self._note(note)
+            now = TrainState.from_parts(loaded.tensors, loaded.state, device)
+            before = float(loaded.state["seconds"])
+            now.continue_to(pack.members[0].training.epochs)
+        metrics = _Metrics([self._home(m) for m in members], now)
+        self.reporter.started(self.run, pack, number, len(self.plan.packs))
+        begun, saved = time.perf_counter(), time.monotonic()
+        every = pack.members[0].training.checkpoint_seconds
+
+        def save(state: TrainState) -> None:
+            nonlocal saved
+            plain = {**state.to_json(), "seconds": before + time.perf_counter() - begun}
+            checkpoints.save(state.tensors, plain, state.step)
+            saved = time.monotonic()
+            if self.asked is not None:
+                raise self._stopped()
+
+        def ended(state: TrainState) -> None:
+            metrics.flush(state)
+            self.reporter.epoch(state)
+
+        hooks = Hooks(
+            pause=lambda: self.asked is not None or time.monotonic() - saved >= every,
+            checkpoint=save,
+            epoch=ended,
+        )
+        if now.active:
+            train(pack, now, hooks)
+            save(now)
+        return pack, now, before + time.perf_counter() - begun
+
+    def _home(self, member: int) -> RunDir:
+        return self.run.make_member(member) if self.manifest["kind"] == "group" else self.run
+
+    def _member_manifest(self, device: torch.device) -> dict[str, Any]:
+        if self.manifest["kind"] == "run":
+            return {**self.manifest, **record.environment(device)}
+        shared = ("created", "name", "overrides", "git_commit", "data")
+        return {**{k: self.manifest[k] for k in shared}, **record.environment(device)}
+
+    def _finish_group(
+        self, summary: dict[str, Any], pack: Pack, device: torch.device, seconds: float
+    ) -> None:
+        resolved = self.plan.resolved
+        self.manifest |= {
+            **record.environment(device),
+            "status": summary["status"],
+            "seed": resolved.seed,
+            "split_seed": resolved.data.split.seed,
+            "parameters": pack.program([0]).layout.size,
+            "seconds": round(seconds, 3),
+            "split": record.split_record(self.plan.tables[0], self.plan.table),
+        }
+        with writing() as files:
+            files.add_json(self.run.summary, summary)
+            files.add_json(self.run.manifest, self.manifest)
+
+    def _same_machine(self, device: torch.device) -> None:
+        """Record device and threads; on resume, use the same or refuse: bits depend on them."""
+        before = self.manifest.get("device")
+        if before is None:
+            self.manifest |= record.environment(device)
+            write_json(self.run.manifest, self.manifest)
+            return
+        if before != device.type:
+            raise RunError(
+                f"{self.run.path} was trained on {before}; it can't go on exactly on {device.type}"
+            )
+        torch.set_num_threads(int(self.manifest["threads"]))
+
+    def _note(self, text: str) -> None:
+        self.reporter.note(text)
+        append_text(self.run.log, text + "\n")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask for a checkpoint first; a second one ends the process at once."""
+
+        def ask(number: int, _: Any) -> None:
+            self.asked = number
+            signal.signal(
+                number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler
+            )
+
+        try:
+            before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: nothing to catch
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stopped(self) -> Interrupted | Terminated:
+        self.manifest["status"] = "interrupted"
+        write_json(self.run.manifest, self.manifest)
+        text = f"stopped; go on with: nnexp train --resume {self.run.path}"
+        return (Terminated if self.asked == signal.SIGTERM else Interrupted)(text)
+
+
+class _Metrics:
+    """Keeps metrics.csv of each member growing while training goes on."""
+
+    def __init__(self, homes: Sequence[RunDir], now: TrainState) -> None:
+        self.homes = homes
+        self.written = [len(m.history) for m in now.members]
+        self.last = 0.0
+        for home, member in zip(homes, now.members, strict=True):
+            if member.history:  # rows after the checkpoint are written again
+                write_text(home.metrics, record.metrics_text(member.history))
+            else:
+                home.metrics.unlink(missing_ok=True)
+
+    def flush(self, now: TrainState) -> None:
+        """Append the newest rows, at most once a second (the end writes the file whole)."""
+        if time.monotonic() - self.last < 1.0:
+            return
+        self.last = time.monotonic()
+        for number, (home, member) in enumerate(zip(self.homes, now.members, strict=True)):
+            done = self.written[number]
+            append_text(home.metrics, record.metrics_text(member.history[done:], header=done == 0))
+            self.written[number] = len(member.history)
+
+
+def make_pack(plan: Plan, members: Sequence[int], device: torch.device) -> Pack:
+    """A pack of a plan's members, with only the tables that they use."""
+    used = sorted({plan.split_of[m] for m in members})
+    experiments = [plan.members[m] for m in members]
+    dtype = torch.float64 if experiments[0].training.precision == "float64" else torch.float32
+    split_of = [used.index(plan.split_of[m]) for m in members]
+    data = feed([plan.tables[u] for u in used], split_of, device, dtype)
+    return Pack(experiments, plan.signature(members[0]), data, device)
+
+
+def choose_device(experiment: Experiment) -> torch.device:
+    """The device that the config asks for. Raises UsageError when there is none."""
+    wanted = experiment.training.device
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UsageError("training.device is cuda, but torch finds no CUDA device")
+    device = torch.device("cuda" if there and wanted != "cpu" else "cpu")
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return device
+
+
+def _extended(
+    experiment: Experiment, manifest: dict[str, Any], epochs: int | None, seeds: int | None
+) -> tuple[Experiment, bool]:
+    """The experiment with more epochs, the manifest with more members; whether anything changed."""
+    changed = False
+    training = experiment.training
+    if epochs is not None and epochs != training.epochs:
+        if epochs < training.epochs:
+            raise UsageError(f"--epochs {epochs} is less than the run's {training.epochs}")
+        if experiment.schedule.uses_total:
+            raise UsageError(
+                f"a {experiment.schedule.component} schedule is laid out over the run's whole length:"
+                " it can't be trained longer; start a new run"
+            )
+        update = {"training": training.model_copy(update={"epochs": epochs})}
+        experiment, changed = experiment.model_copy(update=update), True
+    if seeds is not None:
+        if manifest["kind"] != "group":
+            raise UsageError("--seeds adds members to a group; this is a single run")
+        if seeds < manifest["members"]:
+            raise UsageError(f"--seeds {seeds} is less than the group's {manifest['members']}")
+        if seeds > manifest["members"]:
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            manifest["additions"].append({"at": at, "members": seeds})
+            manifest["members"], changed = seeds, True
+    return experiment, changed
+
+
+def _single(order: Order) -> bool:
+    return order.seeds is None and order.splits is None
+
+
+def _count(order: Order) -> int:
+    return order.seeds or order.splits or 1
+
+
+def _diverged(run: RunDir, summary: dict[str, Any]) -> str:
+    who = "every member" if "members" in summary else "training"
+    return (
+        f"{who} diverged: the loss became infinite or NaN; try a lower learning rate ({run.path})"
+    )

@@ -1,0 +1,132 @@
+"""From a config to what is trained: data read and prepared, members listed, packs formed.
+
+Everything here happens before torch is imported, so that mistakes are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nnexp.components.table import Table
+from nnexp.config.experiment import Experiment
+from nnexp.config.resolve import resolve, stated_task
+from nnexp.config.rules import with_data
+from nnexp.data.prepare import Prepared, default_steps, prepare
+from nnexp.data.splits import assign
+from nnexp.errors import ConfigError
+from nnexp.train.program import Signature, build_layers, check_shapes, pack_key
+
+
+@dataclass
+class Plan:
+    """What is trained.
+
+    resolved: the experiment of the first member, every default filled in.
+    members: each member's experiment. tables: the prepared data of each distinct split;
+    split_of: which of them each member uses. packs: members' numbers, a list a pack.
+    notes: what the user should know about the data.
+    """
+
+    resolved: Experiment
+    table: Table
+    members: list[Experiment]
+    tables: list[Prepared]
+    split_of: list[int]
+    packs: list[list[int]]
+    notes: list[str] = field(default_factory=list)
+
+    def signature(self, member: int) -> Signature:
+        """What the member's network must fit."""
+        return signature(self.table, self.tables[self.split_of[member]])
+
+
+def signature(table: Table, prepared: Prepared) -> Signature:
+    """What a network for these data must fit."""
+    classes = prepared.classes
+    targets = len(classes) if classes is not None else prepared.targets.shape[1]
+    return Signature(prepared.input_shape, targets, len(prepared.parts["train"]))
+
+
+def plan_members(
+    experiment: Experiment,
+    folder: Path,
+    count: int,
+    by_split: bool,
+    packs: Sequence[Sequence[int]] = (),
+) -> Plan:
+    """Read and check the data and lay out `count` members.
+
+    folder: what relative paths in the experiment are relative to.
+    by_split: whether members differ in their split too, not in their seed only.
+    packs: packs that were formed before and are kept; members beyond them form new ones.
+    Raises ConfigError (placed by path only) and DataError.
+    """
+    experiment = located(experiment, folder)
+    table = load(experiment)
+    steps = experiment.preprocessing
+    resolved = resolve(experiment, table, default_steps(table) if steps is None else steps)
+    if problems := with_data(resolved, table):
+        raise ConfigError(problems)
+    members = [_member(resolved, number, by_split) for number in range(count)]
+    plan = Plan(resolved, table, members, [], [], [list(p) for p in packs], list(table.notes))
+    seen: dict[int, int] = {}
+    for member in members:
+        seed = member.data.split.seed
+        if seed not in seen:
+            seen[seed] = len(plan.tables)
+            plan.tables.append(prepared_for(member, table))
+        plan.split_of.append(seen[seed])
+    plan.notes += dict.fromkeys(note for t in plan.tables for note in t.notes)
+    for number, member in enumerate(members):
+        assert member.loss is not None
+        check_shapes(
+            build_layers(member, plan.signature(number), member.loss), plan.signature(number)
+        )
+    _form_packs(plan)
+    return plan
+
+
+def load(experiment: Experiment) -> Table:
+    """Read an experiment's data, its target as the task wants it. Raises DataError."""
+    source, task = experiment.data.source, stated_task(experiment)
+    if task is not None and "target_type" in type(source).model_fields:
+        source = source.model_copy(update={"target_type": task})
+    return source.load()
+
+
+def located(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with absolute file names."""
+    data = experiment.data
+    changes = {"source": data.source.with_paths(folder), "split": data.split.with_paths(folder)}
+    return experiment.model_copy(update={"data": data.model_copy(update=changes)})
+
+
+def prepared_for(member: Experiment, table: Table) -> Prepared:
+    """A member's split, and the data prepared for it."""
+    assert member.task is not None and member.preprocessing is not None
+    parts = assign(member.data.split, table)
+    precision = "float64" if member.training.precision == "float64" else "float32"
+    return prepare(table, parts, member.preprocessing, precision, bool(member.data.scale_target))
+
+
+def _member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
+    if number == 0:
+        return resolved
+    changes: dict[str, object] = {"seed": resolved.seed + number}
+    if by_split:
+        split = resolved.data.split
+        split = split.model_copy(update={"seed": split.seed + number})
+        changes["data"] = resolved.data.model_copy(update={"split": split})
+    return resolved.model_copy(update=changes)
+
+
+def _form_packs(plan: Plan) -> None:
+    """Put members that are in no pack yet together with those that agree with them."""
+    placed = {number for pack in plan.packs for number in pack}
+    found: dict[str, list[int]] = {}
+    for number, member in enumerate(plan.members):
+        if number not in placed:
+            found.setdefault(pack_key(member, plan.signature(number)), []).append(number)
+    plan.packs += found.values()

@@ -1,0 +1,283 @@
+"""What a trained member leaves: metrics, predictions, weights, summary, and how it came about."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nnexp
+from nnexp.components.metrics import Metric
+from nnexp.components.table import Table
+from nnexp.config.experiment import Experiment
+from nnexp.config.source import dump
+from nnexp.data.prepare import Prepared
+from nnexp.lazy import torch
+from nnexp.runs.files import Writer, writing
+from nnexp.runs.rundir import RunDir
+from nnexp.stats import describe
+from nnexp.train import evaluate
+from nnexp.train.loop import Pack
+from nnexp.train.state import MemberState, Row, TrainState
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One member at its end: its summary and, for dev and test, what it predicts.
+
+    summary: the content of summary.json. predictions: the text of predictions.csv.
+    """
+
+    summary: dict[str, Any]
+    predictions: str
+
+
+def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
+    """Score a member with its best weights, alone, exactly as `nnexp eval` does later."""
+    member, experiment = now.members[number], pack.members[number]
+    tensors = {
+        name: now.tensors[f"best_{name}"][number : number + 1] for name in ("params", "buffers")
+    }
+    usable = member.status != "diverged" or member.best_epoch > 0
+    summary: dict[str, Any] = {
+        "status": "diverged" if member.status == "diverged" else "finished",
+        **heading(experiment),
+    }
+    prepared = pack.feed.tables[pack.feed.split_of[number]]
+    texts = []
+    for part in ("train", "dev", "test"):
+        if part in pack.feed.parts:
+            scores, text = score(pack, number, tensors, part, table, prepared)
+            summary[part] = scores if usable else dict.fromkeys(scores)
+            if part != "train":
+                texts.append(text if not texts else text.partition("\n")[2])
+    steps = [int(row["step"]) for row in member.history]
+    summary |= {
+        "best_epoch": member.best_epoch,
+        "epochs": len(member.history),
+        "steps": steps[-1] if steps else 0,
+        "stopped_early": member.status == "stopped",
+    }
+    return Outcome(summary, "".join(texts))
+
+
+def heading(experiment: Experiment) -> dict[str, Any]:
+    """The part of a summary that says how to read it."""
+    metrics = experiment.metrics or []
+    return {
+        "task": experiment.task,
+        "primary": metrics[0].component,
+        "higher_is_better": {m.component: m.higher_is_better for m in metrics},
+    }
+
+
+def score(
+    pack: Pack,
+    number: int,
+    tensors: Mapping[str, torch.Tensor],
+    part: str,
+    table: Table,
+    prepared: Prepared,
+) -> tuple[dict[str, float], str]:
+    """A member's metrics on a part, and (but for "train") its rows of predictions.csv."""
+    program = pack.program([number])
+    rows = pack.feed.rows(part, [number])
+    with torch.inference_mode():
+        out, target, losses = evaluate.outputs(program, tensors, pack.feed, rows)
+        found = evaluate.scored(program, out, target, losses, pack.feed.scales([number]))
+        scores = {k: v[0] for k, v in evaluate.compute(program.metrics, found).items()}
+    if part == "train":
+        return scores, ""
+    ids = table.ids[prepared.parts[part]]
+    text = prediction_rows(part, ids, prepared.classes, out[0], found)
+    return scores, text
+
+
+def prediction_rows(
+    part: str, ids: Sequence[Any], classes: Sequence[str] | None, out: Any, found: Any
+) -> str:
+    """predictions.csv for one member and part, with its header."""
+    prediction, target = found.prediction[0].cpu().numpy(), found.target[0].cpu().numpy()
+    names, columns = ["id"], [[str(i) for i in ids]]
+    if classes is not None:
+        labels = np.asarray(classes, object)
+        names += ["target", "prediction"]
+        columns += [list(labels[target]), list(labels[prediction])]
+    else:
+        many = target.shape[1] > 1
+        for name, values in (("target", target), ("prediction", prediction)):
+            for k in range(target.shape[1]):
+                names.append(f"{name}_{k}" if many else name)
+                columns.append([_short(v) for v in values[:, k]])
+    losses, outputs = found.losses[0].cpu().numpy(), out.cpu().numpy()
+    names += ["loss", *(f"output_{k}" for k in range(outputs.shape[1]))]
+    columns.append([_short(v) for v in losses])
+    columns += [[_short(v) for v in outputs[:, k]] for k in range(outputs.shape[1])]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["split", *names])
+    lines.writerows((part, *row) for row in zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def metrics_text(history: Sequence[Row], header: bool = True) -> str:
+    """metrics.csv: one row an epoch."""
+    if not history:
+        return ""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    if header:
+        lines.writerow(history[0])
+    lines.writerows([_cell(v) for v in row.values()] for row in history)
+    return text.getvalue()
+
+
+def add_weights(files: Writer, run: RunDir, pack: Pack, now: TrainState, number: int) -> None:
+    """model.safetensors (best) and last.safetensors."""
+    program = pack.program([number])
+    for path, prefix in ((run.model, "best_"), (run.last, "")):
+        named = program.layout.named(now.tensors[f"{prefix}params"][number])
+        named |= program.buffer_layout.named(now.tensors[f"{prefix}buffers"][number])
+        files.add_tensors(path, {k: v.detach().cpu().contiguous() for k, v in named.items()})
+
+
+def add_member(
+    run: RunDir,
+    pack: Pack,
+    now: TrainState,
+    number: int,
+    table: Table,
+    manifest: Mapping[str, Any],
+    seconds: float,
+) -> Outcome:
+    """Write everything that a finished member leaves, the manifest (with checksums) last."""
+    experiment = pack.members[number]
+    result = outcome(pack, now, number, table)
+    prepared = pack.feed.tables[pack.feed.split_of[number]]
+    arrays, plain = prepared.to_arrays()
+    with writing() as files:
+        files.add_text(run.resolved, dump(experiment.dump()))
+        files.add_text(run.metrics, metrics_text(now.members[number].history))
+        files.add_text(run.predictions, result.predictions)
+        add_weights(files, run, pack, now, number)
+        files.add_json(run.preprocessing, plain)
+        files.add_tensors(run.preprocessing_tensors, arrays)
+        files.add_json(run.summary, result.summary)
+    written = [
+        run.resolved, run.metrics, run.predictions, run.model, run.last, run.preprocessing,
+        run.preprocessing_tensors, run.summary,
+    ]  # fmt: skip
+    program = pack.program([number])
+    with writing() as files:
+        files.add_json(
+            run.manifest,
+            {
+                **manifest,
+                "kind": "run",
+                "status": result.summary["status"],
+                "seed": experiment.seed,
+                "split_seed": experiment.data.split.seed,
+                "parameters": program.layout.size,
+                "seconds": round(seconds, 3),
+                "split": split_record(prepared, table),
+                "files": run.seal(written),
+            },
+        )
+    return result
+
+
+def group_summary(
+    members: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]
+) -> dict[str, Any]:
+    """A group's summary.json from its members': mean, standard deviation and 95 % interval."""
+    bounds = {m.component: m.bounds for m in metrics}
+    first = members[0]
+    summary: dict[str, Any] = {
+        "status": "diverged" if all(m["status"] == "diverged" for m in members) else "finished",
+        **{key: first[key] for key in ("task", "primary", "higher_is_better")},
+        "members": len(members),
+        "diverged": sum(m["status"] == "diverged" for m in members),
+    }
+    for part in ("train", "dev", "test"):
+        if part in first:
+            summary[part] = {
+                name: describe([m[part][name] for m in members], bounds[name])
+                for name in first[part]
+            }
+    for key in ("best_epoch", "epochs", "steps"):
+        summary[key] = describe([float(m[key]) for m in members])
+    return summary
+
+
+def split_record(prepared: Prepared, table: Table) -> dict[str, Any]:
+    """A hash of the ids in each part, and how many there are."""
+    record: dict[str, Any] = {}
+    for part in ("train", "dev", "test"):
+        rows = prepared.parts.get(part)
+        if rows is None:
+            record[part] = None
+            continue
+        ids = "\n".join(sorted(str(i) for i in table.ids[rows]))
+        record[part] = hashlib.sha256(ids.encode()).hexdigest()
+    record["counts"] = {part: len(rows) for part, rows in prepared.parts.items()}
+    return record
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the numbers may depend on besides the config: versions, device, threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "nnexp": nnexp.__version__,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit of the repository that a config stands in, if any."""
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def data_record(table: Table) -> dict[str, Any]:
+    """Which data it was."""
+    return {
+        "fingerprint": table.fingerprint,
+        "rows": len(table.ids),
+        "files": [{"path": str(f.path), "size": f.size, "sha256": f.sha256} for f in table.files],
+    }
+
+
+def status_of(members: Sequence[MemberState]) -> str:
+    """A finished pack's status for its manifest."""
+    return "diverged" if all(m.status == "diverged" for m in members) else "finished"
+
+
+def _cell(value: float) -> str:
+    return "" if isinstance(value, float) and math.isnan(value) else repr(value)
+
+
+def _short(value: Any) -> str:
+    """The shortest text that reads back as the same number in its own precision."""
+    return str(value) if math.isfinite(value) else ""

@@ -1,0 +1,377 @@
+"""A run's directory: made, opened, locked, and read without trusting it.
+
+    runs/<name>/<time>-<4 hex digits>/   a run; a group of runs has its members inside, s0/ s1/ …
+
+`manifest.json` makes a folder a run: its `kind` is "run" or "group", its `status` one of STATUSES,
+its `files` maps each finished file to its SHA-256.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nnexp.errors import DamagedRun, LockedRun, RunError, UntrustedRun, nearest
+from nnexp.runs.files import (
+    TEXT_LIMIT,
+    YAML_LIMIT,
+    Framework,
+    decode,
+    explained,
+    file_sha256,
+    parse_json,
+    parse_yaml,
+    read_bytes,
+    remove_leftovers,
+    sha256,
+    sync_folder,
+)
+
+KINDS = ("run", "group")
+STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
+MANIFEST = "manifest.json"
+
+_LOCK = "lock"
+_SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_MEMBER = re.compile(r"s([0-9]+)")
+_PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill"}
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The directory of a run, a group of runs, or a member of a group.
+
+    Names given to the reading methods are relative to it, with forward slashes.
+    """
+
+    path: Path
+
+    # -- making and finding ------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, root: Path, name: str, now: datetime) -> RunDir:
+        """A new directory under `root/name`, its own even if another process makes one just now.
+
+        Raises RunError or OutOfResources when it can't be made.
+        """
+        folder = root / safe_name(name)
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = folder / f"{now:%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}"
+            with explained(path):
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+            for parent in (folder, root):
+                sync_folder(parent)
+            return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """The run or group at `path`.
+
+        Raises RunError if there is none (the message names the nearest, or the newest one below),
+        DamagedRun if its manifest can't be read, UntrustedRun if it holds what a run never holds.
+        """
+        try:
+            if not path.is_dir():
+                raise RunError(_no_folder(path))
+            if not os.path.lexists(path / MANIFEST):
+                raise RunError(_no_run(path))
+        except OSError as error:
+            raise RunError(f"{path} can't be read: {error.strerror or error}") from error
+        run = cls(path)
+        run.audit()
+        manifest = run.read_manifest()
+        if manifest.get("kind") not in KINDS:
+            raise DamagedRun(
+                f"{run.manifest}: kind is {manifest.get('kind')!r}; it should be one of "
+                + ", ".join(KINDS)
+            )
+        return run
+
+    def make_member(self, number: int) -> RunDir:
+        """The directory of a group's member, made if it is not there."""
+        path = self.path / f"s{number}"
+        with explained(path):
+            path.mkdir(exist_ok=True)
+        return RunDir(path)
+
+    def members(self) -> list[RunDir]:
+        """A group's members by number: those that have a manifest."""
+        numbers = [
+            int(match[1])
+            for match in map(_MEMBER.fullmatch, os.listdir(self.path))
+            if match and (self.path / match[0] / MANIFEST).is_file()
+        ]
+        return [RunDir(self.path / f"s{number}") for number in sorted(numbers)]
+
+    # -- where the files stand ---------------------------------------------------------------------
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        return self.path / "resolved.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / MANIFEST
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
+
+    @property
+    def prediction_tensors(self) -> Path:
+        return self.path / "predictions.safetensors"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def preprocessing(self) -> Path:
+        return self.path / "preprocessing.json"
+
+    @property
+    def preprocessing_tensors(self) -> Path:
+        return self.path / "preprocessing.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    # -- one writer at a time ----------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from writing; what a killed one left half-written is removed.
+
+        The kernel holds the lock (flock), so it ends with the process, however that ends.
+        Raises LockedRun if another process has it.
+        """
+        path = self.path / _LOCK
+        with explained(path):
+            descriptor = self._acquire(path)
+        try:
+            remove_leftovers(self.path)
+            yield
+        finally:
+            with suppress(OSError):
+                os.unlink(path)  # while it is still held
+            os.close(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a process is writing to this run, or to the group it is a member of."""
+        for folder in (self.path, self.path.parent):
+            try:
+                descriptor = os.open(folder / _LOCK, os.O_RDONLY | _SAFELY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
+        return False
+
+    def _acquire(self, path: Path) -> int:
+        holder = b""
+        for _ in range(10):  # another process's `is_locked` may hold it for an instant
+            descriptor, held = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o666), False
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _stands_at(descriptor, path):  # else its holder removed it, then let go
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                    held = True
+                    return descriptor
+            except BlockingIOError:
+                holder = os.pread(descriptor, 20, 0)
+                time.sleep(0.01)
+            finally:
+                if not held:
+                    os.close(descriptor)
+        who = f"process {int(holder)}" if holder.isdigit() else "another process"
+        raise LockedRun(f"{self.path} is being written by {who}; wait for it to end, or stop it")
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def read_manifest(self) -> dict[str, Any]:
+        """See `read_json`."""
+        return self.read_json(MANIFEST)
+
+    def read_json(self, name: str | Path) -> dict[str, Any]:
+        """A JSON object. Raises UntrustedRun, DamagedRun (missing, too long, no JSON), RunError."""
+        key = self._name(name)
+        return parse_json(read_bytes(self.path, key, TEXT_LIMIT), self.path / key)
+
+    def read_yaml(self, name: str | Path) -> Any:
+        """YAML as nnexp writes it; a tag or an alias is refused with UntrustedRun."""
+        key = self._name(name)
+        return parse_yaml(read_bytes(self.path, key, YAML_LIMIT), self.path / key)
+
+    def read_text(self, name: str | Path) -> str:
+        """Text, such as metrics.csv. Raises as `read_json` does."""
+        key = self._name(name)
+        try:
+            return read_bytes(self.path, key).decode()
+        except UnicodeDecodeError as error:
+            raise DamagedRun(f"{self.path / key} is not text: {error}") from None
+
+    def read_tensors(
+        self,
+        name: str | Path,
+        expected_sha256: str | None = None,
+        framework: Framework = "numpy",
+    ) -> dict[str, Any]:
+        """The tensors of a safetensors file, by name.
+
+        expected_sha256: what the manifest says; the very bytes that are used are held against it.
+        framework: "numpy" gives bfloat16 as float32, "torch" as it is.
+        Raises UntrustedRun (a pickle, changed, or outside the run), DamagedRun, RunError.
+        """
+        key = self._name(name)
+        data = read_bytes(self.path, key)
+        tensors = decode(data, self.path / key, framework)
+        if expected_sha256 is not None and sha256([data]) != expected_sha256:
+            raise UntrustedRun(_changed(self.path / key))
+        return tensors
+
+    def seal(self, names: Iterable[str | Path]) -> dict[str, str]:
+        """The SHA-256 of each file, by name, for `files` in the manifest."""
+        return {(key := self._name(name)): file_sha256(self.path, key) for name in names}
+
+    def verify(self, names: Iterable[str | Path]) -> None:
+        """Holds files against the manifest.
+
+        Raises UntrustedRun if one was changed or isn't the run's, DamagedRun if one is missing.
+        """
+        sealed = self.read_manifest().get("files")
+        for name in names:
+            key = self._name(name)
+            expected = sealed.get(key) if isinstance(sealed, dict) else None
+            if expected is None:
+                raise UntrustedRun(f"{self.path / key} is not among the files that the run wrote")
+            if file_sha256(self.path, key) != expected:
+                raise UntrustedRun(_changed(self.path / key))
+
+    def audit(self) -> None:
+        """Refuses, with UntrustedRun, a directory that holds what a run never holds.
+
+        That is a pickle (by name), a link that leads out, anything but files and folders.
+        """
+        top = os.path.realpath(self.path)
+        folders = [top]
+        try:
+            while folders:
+                with os.scandir(folders.pop()) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            _audit_file(entry, top)
+        except OSError as error:
+            raise RunError(f"{self.path} can't be read: {error.strerror or error}") from error
+
+    def _name(self, name: str | Path) -> str:
+        if isinstance(name, Path) and name.is_relative_to(self.path):
+            name = name.relative_to(self.path)
+        return str(name)
+
+
+def safe_name(name: str) -> str:
+    """A name as a folder's name: letters, digits, `_`, `.` and `-`, at most 60 of them."""
+    return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
+
+
+def run_folders(root: Path, depth: int = 8) -> Iterator[Path]:
+    """The folders at and below `root` that have a manifest, but for members of a group.
+
+    Hidden folders and links are passed over; `depth` is how many levels below `root` are looked at.
+    """
+    for folder, below, files in os.walk(root):
+        if MANIFEST in files:
+            yield Path(folder)
+            below.clear()
+        elif len(Path(folder).relative_to(root).parts) == depth:
+            below.clear()
+        else:
+            below[:] = [name for name in below if not name.startswith(".")]
+
+
+def _audit_file(entry: os.DirEntry[str], top: str) -> None:
+    reason = ""
+    if Path(entry.name).suffix.lower() in _PICKLES:
+        reason = "can hold a pickle, which runs code when it is read"
+    elif entry.is_symlink():
+        if os.path.commonpath([top, os.path.realpath(entry.path)]) != top:
+            reason = "is a link that leads out of the run"
+    elif not entry.is_file(follow_symlinks=False):
+        reason = "is not an ordinary file"
+    if reason:
+        raise UntrustedRun(
+            f"{entry.path} {reason}; nnexp never writes such a file, so the run is refused. "
+            "Nothing was executed"
+        )
+
+
+def _changed(path: Path) -> str:
+    return f"{path} was changed since the run was written: its SHA-256 is not the manifest's"
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _no_folder(path: Path) -> str:
+    if os.path.exists(path):
+        run = f", here {path.parent}" if os.path.exists(path.parent / MANIFEST) else ""
+        return f"{path} is a file; a run is a folder{run}"
+    missing = next((part for part in (path, *path.parents) if part.parent.is_dir()), path)
+    names = [p.name for p in missing.parent.iterdir() if p.is_dir()]
+    close = nearest(missing.name, names)
+    hint = f"; did you mean {missing.with_name(close)}?" if close else ""
+    return f"there is no run at {path}{hint}"
+
+
+def _no_run(path: Path) -> str:
+    below = sorted(run_folders(path, depth=2), key=lambda folder: folder.name)
+    if not below:
+        return f"{path} is not a run: it has no {MANIFEST}"
+    count = "1 run" if len(below) == 1 else f"{len(below)} runs"
+    return f"{path} is not a run, but holds {count}; the newest is {below[-1]}"

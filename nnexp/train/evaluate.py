@@ -1,0 +1,89 @@
+"""Scores of a pack's members on a part of the data, in evaluation mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from nnexp.components.layer import Context
+from nnexp.components.metrics import Metric, Scored
+from nnexp.components.regularizers import Sizes
+from nnexp.lazy import torch
+from nnexp.train.feed import Feed
+from nnexp.train.program import Program
+
+CHUNK = 1 << 22
+"""Numbers of input that are evaluated at once: bounds memory, whatever the size of a part."""
+
+
+def outputs(
+    program: Program,
+    tensors: Mapping[str, torch.Tensor],
+    feed: Feed,
+    rows: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Network outputs `[M, N, K]`, targets `[M, N, …]` and losses `[M, N]` on rows `[M or 1, N]`.
+
+    tensors: `params` and `buffers`, `[M, …]`.
+    """
+    params = program.layout.views(tensors["params"].to(program.compute_dtype))
+    buffers = program.buffer_layout.views(tensors["buffers"])
+    ctx = Context(training=False)
+    width = math.prod(program.signature.inputs) * program.size
+    size = max(1, min(rows.shape[1], CHUNK // max(width, 1)))
+    found = []
+    with torch.inference_mode():
+        for start in range(0, rows.shape[1], size):
+            x, y = feed.gather(rows[:, start : start + size], program.size)
+            out = program.forward(params, buffers, x, ctx)
+            found.append((out, y, program.loss.per_example(out, y)))
+        if len(found) == 1:
+            return found[0]
+        out, y, losses = (torch.cat(pieces, 1) for pieces in zip(*found, strict=True))
+        return out, y, losses
+
+
+def scored(
+    program: Program,
+    out: torch.Tensor,
+    target: torch.Tensor,
+    losses: torch.Tensor,
+    scale: tuple[torch.Tensor, torch.Tensor] | None,
+) -> Scored:
+    """What metrics are computed from; targets and predictions in the targets' own units."""
+    if not target.is_floating_point():
+        return Scored(losses, program.loss.decide(out), target)
+    out, target = out.double(), target.double()
+    if scale is not None:
+        mean, std = scale
+        out, target = out * std + mean, target * std + mean
+    return Scored(losses, out, target)
+
+
+def evaluate(
+    program: Program,
+    tensors: Mapping[str, torch.Tensor],
+    feed: Feed,
+    part: str | torch.Tensor,
+    members: Sequence[int],
+) -> dict[str, list[float]]:
+    """Each metric's value a member, on a part (or on rows `[M or 1, N]`)."""
+    rows = feed.rows(part, members) if isinstance(part, str) else part
+    with torch.inference_mode():
+        found = scored(program, *outputs(program, tensors, feed, rows), feed.scales(members))
+        return compute(program.metrics, found)
+
+
+def compute(metrics: Sequence[Metric], found: Scored) -> dict[str, list[float]]:
+    """Each metric's value a member."""
+    return {m.component: [float(v) for v in m.compute(found).cpu()] for m in metrics}
+
+
+def penalty(program: Program, params: torch.Tensor, batch: int) -> list[float]:
+    """Each member's sum of penalties, for batches of `batch` examples."""
+    total = torch.zeros(program.size, dtype=torch.float64, device=program.device)
+    sizes = Sizes(batch, program.signature.train_rows)
+    with torch.inference_mode():
+        for spec, hyper in program.regularizers:
+            total = total + spec.penalty(params, program.weights, hyper, sizes)
+        return [float(v) for v in total.cpu()]

@@ -1,0 +1,117 @@
+"""The examples of a pack on its device, gathered by index a batch at a time.
+
+Members with different splits (or differently fitted preprocessing) each have a table of their
+own; the tables stand below each other in one tensor and a member's indices point into its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnexp import streams
+from nnexp.data.prepare import Prepared
+from nnexp.lazy import torch
+
+
+@dataclass
+class Feed:
+    """A pack's examples.
+
+    inputs: `[N, *shape]` on the device; None when they stay in a memory-mapped file.
+    targets: class index `[N]`, or scaled values `[N, K]`.
+    parts: for "train", "dev", "test" (those there are) the rows `[S, n]` int64, S splits.
+    split_of: for each member, which of the S splits is its own.
+    scale: for each split, mean and standard deviation `[S, K]` that the targets were scaled by.
+    """
+
+    inputs: torch.Tensor | None
+    targets: torch.Tensor
+    parts: dict[str, torch.Tensor]
+    split_of: list[int]
+    scale: tuple[torch.Tensor, torch.Tensor] | None
+    tables: Sequence[Prepared]
+
+    def rows(self, part: str, members: Sequence[int]) -> torch.Tensor:
+        """A part's rows: `[1, n]` when the members share them, else `[len(members), n]`."""
+        splits = [self.split_of[m] for m in members]
+        index = self.parts[part]
+        if all(s == splits[0] for s in splits):
+            return index[splits[0]][None]
+        return index[torch.tensor(splits, device=index.device)]
+
+    def gather(self, rows: torch.Tensor, members: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs `[M, B, *shape]` and targets `[M, B, …]` for rows `[M or 1, B]`."""
+        flat = rows.reshape(-1)
+        x = self._streamed(flat) if self.inputs is None else self.inputs.index_select(0, flat)
+        y = self.targets.index_select(0, flat)
+        x, y = x.view(*rows.shape, *x.shape[1:]), y.view(*rows.shape, *y.shape[1:])
+        if rows.shape[0] != members:
+            x, y = x.expand(members, *x.shape[1:]), y.expand(members, *y.shape[1:])
+        return x, y
+
+    def scales(self, members: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Each member's target mean and standard deviation, `[M, 1, K]`; None for classes."""
+        if self.scale is None:
+            return None
+        index = torch.tensor([self.split_of[m] for m in members], device=self.targets.device)
+        return self.scale[0][index][:, None], self.scale[1][index][:, None]
+
+    def order(self, epoch: int, seeds: Sequence[int], members: Sequence[int]) -> torch.Tensor:
+        """The training rows in the order in which an epoch visits them, `[M or 1, n]`."""
+        rows = self.rows("train", members)
+        distinct = seeds[:1] if len(set(seeds)) == 1 else seeds
+        keys = [streams.key(seed, streams.ORDER, epoch) for seed in distinct]
+        order = streams.permutations(keys, rows.shape[1], rows.device)
+        shape = (max(len(distinct), rows.shape[0]), rows.shape[1])
+        return rows.expand(shape).gather(1, order.expand(shape))
+
+    def _streamed(self, rows: torch.Tensor) -> torch.Tensor:
+        size = self.targets.shape[0] // len(self.tables)
+        host = rows.cpu().numpy()
+        table = self.tables[int(host[0]) // size] if len(self.tables) > 1 else self.tables[0]
+        if len(self.tables) > 1 and (host // size != host[0] // size).any():
+            pieces = [self.tables[r // size].gather(np.array([r % size])) for r in host]
+            block = np.concatenate(pieces)
+        else:
+            block = table.gather(host % size)
+        return torch.from_numpy(block).to(self.targets.device)
+
+
+def feed(
+    tables: Sequence[Prepared], split_of: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> Feed:
+    """Put prepared tables, one a distinct split, on the device."""
+    resident = all(t.inputs is not None for t in tables)
+    inputs = None
+    if resident:
+        blocks = [torch.as_tensor(t.inputs) for t in tables]
+        inputs = (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).to(device, dtype)
+    targets = torch.cat([torch.as_tensor(t.targets) for t in tables])
+    if targets.is_floating_point():
+        targets = targets.to(dtype)
+    parts = {}
+    for part in tables[0].parts:
+        offsets = np.cumsum([0, *[len(t.targets) for t in tables[:-1]]])
+        rows = np.stack([t.parts[part] + o for t, o in zip(tables, offsets, strict=True)])
+        parts[part] = torch.from_numpy(rows.astype(np.int64)).to(device)
+    scale = None
+    if tables[0].target_scale is not None:
+        means, stds = zip(*[t.target_scale for t in tables if t.target_scale], strict=True)
+        scale = (
+            torch.tensor(np.stack(means), dtype=torch.float64, device=device),
+            torch.tensor(np.stack(stds), dtype=torch.float64, device=device),
+        )
+    return Feed(inputs, targets.to(device), parts, list(split_of), scale, tables)
+
+
+def batch_bounds(rows: int, size: int, joins_last: bool) -> list[tuple[int, int]]:
+    """Start and stop of each batch of an epoch; a last one of one example may join the one before."""
+    starts = list(range(0, rows, size))
+    stops = [*starts[1:], rows]
+    if joins_last and len(starts) > 1 and stops[-1] - starts[-1] == 1:
+        starts.pop()
+        stops.pop(-2)
+    return list(zip(starts, stops, strict=True))

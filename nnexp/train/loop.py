@@ -1,0 +1,171 @@
+"""The training loop: reads straight down, one hook a checkpoint's instant and one an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nnexp.components.schedules import Progress
+from nnexp.config.experiment import EarlyStopping, Experiment
+from nnexp.lazy import torch
+from nnexp.train import evaluate, state, step
+from nnexp.train.feed import Feed, batch_bounds
+from nnexp.train.program import Program, Signature
+from nnexp.train.state import MemberState, Row, TrainState
+
+
+@dataclass
+class Pack:
+    """Experiments that train as one: equal in all but what may differ between members."""
+
+    members: Sequence[Experiment]
+    signature: Signature
+    feed: Feed
+    device: torch.device
+
+    def program(self, rows: Sequence[int]) -> Program:
+        """The compiled network of some of the members."""
+        return Program([self.members[r] for r in rows], self.signature, self.device)
+
+    def start(self) -> TrainState:
+        """The state before the first update."""
+        return state.start(self.program(range(len(self.members))))
+
+
+@dataclass
+class Hooks:
+    """What the caller wants to happen.
+
+    pause: asked after every update; True makes the loop call `checkpoint`.
+    checkpoint: gets a state that training can go on from exactly; may raise to end training.
+    epoch: called after each epoch, its rows recorded in the state.
+    """
+
+    pause: Callable[[], bool] = lambda: False
+    checkpoint: Callable[[TrainState], None] = lambda _: None
+    epoch: Callable[[TrainState], None] = lambda _: None
+
+
+def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
+    """Train a pack from a state to its end, changing the state in place.
+
+    Members that stop early or diverge leave at the end of an epoch; their rows stay as they were.
+    """
+    training = pack.members[0].training
+    train_rows = pack.signature.train_rows
+    size = train_rows if training.batch_size == "full" else training.batch_size
+    rows: list[int] = []
+    while active := now.active:
+        if rows != active:  # at the start, and when members have left
+            rows = active
+            program = pack.program(rows)
+            working = step.Working(program, now.take(rows))
+            bounds = batch_bounds(train_rows, size, program.joins_last)
+            samples = _train_sample(pack, rows)
+        members = [now.members[r] for r in rows]
+        epoch, done = divmod(now.step, len(bounds))
+        order = pack.feed.order(epoch, [m.seed for m in program.members], rows)
+        for start, stop in bounds[done:]:
+            lr, momentum = step.rates(
+                program, members, Progress(now.step, len(bounds), training.epochs)
+            )
+            x, y = pack.feed.gather(order[:, start:stop], program.size)
+            working.step(x, y, now.step, lr, momentum)
+            now.step += 1
+            if stop != train_rows and hooks.pause():
+                now.put(rows, working.tensors)
+                hooks.checkpoint(now)
+        found = _measure(pack, program, working, rows, samples, len(bounds), size)
+        working.tensors["loss_sum"].zero_()
+        for number, (member, row) in enumerate(zip(members, found, strict=True)):
+            lr_now = float(lr[number]) if isinstance(lr, torch.Tensor) else lr
+            member.history.append({"epoch": epoch + 1, "step": now.step, "lr": lr_now, **row})
+            if _observe(member, program.members[number]):
+                for name in ("params", "buffers"):
+                    working.tensors[f"best_{name}"][number].copy_(working.tensors[name][number])
+            if member.status == "training" and epoch + 1 >= training.epochs:
+                member.status = "finished"
+        now.put(rows, working.tensors)
+        hooks.epoch(now)
+        if now.active and hooks.pause():
+            hooks.checkpoint(now)
+
+
+def _train_sample(pack: Pack, rows: Sequence[int]) -> torch.Tensor:
+    """The training rows on which train metrics are taken: all, or evenly spaced ones."""
+    index = pack.feed.rows("train", rows)
+    sample, count = pack.members[0].training.train_sample, index.shape[1]
+    if sample == "all" or count <= sample:
+        return index
+    return index[:, torch.arange(sample, device=index.device) * count // sample]
+
+
+def _measure(
+    pack: Pack,
+    program: Program,
+    working: step.Working,
+    rows: Sequence[int],
+    samples: torch.Tensor,
+    steps: int,
+    batch: int,
+) -> list[Row]:
+    """One row of metrics a member, all in evaluation mode but the step loss."""
+    tensors = working.tensors
+    found: list[Row] = [{} for _ in rows]
+    for part, where in (("train", samples), ("dev", "dev")):
+        if part in pack.feed.parts:
+            scores = evaluate.evaluate(program, tensors, pack.feed, where, rows)
+            for metric, values in scores.items():
+                for row, value in zip(found, values, strict=True):
+                    row[f"{part}/{metric}"] = value
+    step_losses = (tensors["loss_sum"] / steps).cpu()
+    penalties = evaluate.penalty(program, tensors["params"], batch)
+    for row, step_loss, penalty in zip(found, step_losses, penalties, strict=True):
+        row["train/step_loss"] = float(step_loss)
+        row["train/penalty"] = penalty
+    return found
+
+
+def _observe(member: MemberState, experiment: Experiment) -> bool:
+    """Let a member's stopping and schedule see its newest row; True when its weights are the best."""
+    row = member.history[-1]
+    if not math.isfinite(row["train/step_loss"]) or not math.isfinite(row["train/loss"]):
+        member.status = "diverged"
+        return False
+    if experiment.schedule.needs_dev:
+        watched = row.get("dev/error", row.get("dev/loss"))
+        assert watched is not None, "checked with the config"
+        member.schedule = experiment.schedule.observe(member.schedule, float(watched))
+        if member.schedule.get("stop"):
+            member.status = "stopped"
+    stopping = experiment.training.early_stopping
+    if stopping is None:
+        member.best_epoch = int(row["epoch"])
+        return True
+    return _early_stopping(member, experiment, stopping, float(row[stopping.monitor]))
+
+
+def _early_stopping(
+    member: MemberState, experiment: Experiment, stopping: EarlyStopping, value: float
+) -> bool:
+    """Count epochs without improvement; True when this one is the best so far."""
+    if higher_is_better(experiment, stopping.monitor):
+        value = -value
+    beta = stopping.smooth
+    member.average = beta * member.average + (1 - beta) * value
+    member.average_weight = beta * member.average_weight + (1 - beta)
+    smoothed = member.average / member.average_weight  # corrects the start from 0
+    if member.best is None or smoothed < member.best - stopping.min_delta:
+        member.best, member.bad, member.best_epoch = smoothed, 0, int(member.history[-1]["epoch"])
+        return True
+    member.bad += 1
+    if member.bad > stopping.patience:
+        member.status = "stopped"
+    return False
+
+
+def higher_is_better(experiment: Experiment, monitor: str) -> bool:
+    """Whether a column of metrics.csv such as dev/accuracy is better when it is larger."""
+    name = monitor.split("/", 1)[-1]
+    return any(m.component == name and m.higher_is_better for m in experiment.metrics or ())

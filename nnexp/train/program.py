@@ -1,0 +1,263 @@
+"""A pack of experiments compiled into one network whose every tensor has a member axis.
+
+All parameters of a member lie in one flat row, so a pack's parameters are one tensor `[M, P]`:
+optimizers, penalties and clipping work on it whole, and members differ by row.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnexp import streams
+from nnexp.components.activations import Activation
+from nnexp.components.inits import GlorotNormal, Initializer
+from nnexp.components.layer import Context, Declared, Hyper, Layer, Shape, Slot
+from nnexp.components.layers import Linear
+from nnexp.components.losses import Loss
+from nnexp.components.metrics import Metric
+from nnexp.components.models import OUTPUT_INIT
+from nnexp.config.experiment import Experiment
+from nnexp.errors import ConfigError, Problem
+from nnexp.lazy import torch
+from nnexp.registry import stack
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a network must fit: the shape of an example, classes or target columns, train rows."""
+
+    inputs: Shape
+    targets: int
+    train_rows: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor's place in a flat row."""
+
+    name: str
+    layer: int
+    slot: Slot
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each tensor of a network lies in a flat row of `size` numbers."""
+
+    entries: tuple[Entry, ...]
+    size: int
+
+    def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """The tensors inside `flat` `[M, size]`, each `[M, *shape]`, sharing its memory."""
+        return [flat[:, e.start : e.stop].view(-1, *e.slot.shape) for e in self.entries]
+
+    def named(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One member's tensors by name, from its row `[size]`."""
+        return {e.name: row[e.start : e.stop].reshape(e.slot.shape) for e in self.entries}
+
+    def row(self, named: dict[str, Any]) -> torch.Tensor:
+        """The inverse of `named`: a flat row; KeyError for a tensor that is missing."""
+        parts = [torch.as_tensor(named[e.name]).flatten() for e in self.entries]
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer in its place: its per-member fields, and where its tensors are in the layouts."""
+
+    layer: Layer
+    hyper: Hyper
+    params: tuple[tuple[str, int], ...]
+    buffers: tuple[tuple[str, int], ...]
+
+
+def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> list[Layer]:
+    """The experiment's layers with the output's width filled in."""
+    outputs = loss.outputs(signature.targets)
+    layers = experiment.model.build(signature.inputs)
+    return [
+        layer.model_copy(update={"units": outputs})
+        if isinstance(layer, Linear) and layer.units is None
+        else layer
+        for layer in layers
+    ]
+
+
+def check_shapes(layers: Sequence[Layer], signature: Signature, outputs: int) -> None:
+    """Whether the layers fit together, told before torch is imported. Raises ConfigError."""
+    shape = signature.inputs
+    for index, layer in enumerate(layers):
+        shape = _declare(index, layer, shape).output
+    if shape != (outputs,):
+        raise _unfit(f"its last layer gives {shape} an example; the task needs ({outputs},)")
+
+
+def pack_key(experiment: Experiment, signature: Signature) -> str:
+    """Experiments with equal keys can train in one pack."""
+    assert experiment.loss is not None
+    training = experiment.training
+    agreed = {
+        "layers": [x.pack_key() for x in build_layers(experiment, signature, experiment.loss)],
+        "loss": experiment.loss.pack_key(),
+        "regularization": {k: v.pack_key() for k, v in experiment.regularization.items()},
+        "optimizer": experiment.optimizer.pack_key(),
+        "training": training.pack_key(),
+        "clip": [training.clip_grad_norm is None, training.clip_grad_value is None],
+        "metrics": [m.pack_key() for m in experiment.metrics or ()],
+        "signature": [signature.inputs, signature.targets, signature.train_rows],
+    }
+    return json.dumps(agreed, sort_keys=True)
+
+
+class Program:
+    """The compiled pack: layouts, stages and per-member constants on one device."""
+
+    def __init__(
+        self, members: Sequence[Experiment], signature: Signature, device: torch.device
+    ) -> None:
+        first = members[0]
+        assert first.loss is not None
+        self.members = tuple(members)
+        self.signature = signature
+        self.device = device
+        self.loss: Loss = first.loss
+        self.metrics: tuple[Metric, ...] = tuple(first.metrics or ())
+        precision = first.training.precision
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
+        self.compute_dtype = torch.bfloat16 if precision == "bf16" else self.dtype
+        self._compile([build_layers(m, signature, self.loss) for m in members])
+        self.optimizer = first.optimizer
+        self.optimizer_hyper = self._hyper([m.optimizer for m in members])
+        self.regularizers = [
+            (spec, self._hyper([m.regularization[name] for m in members]))
+            for name, spec in first.regularization.items()
+        ]
+        self.clip = self._hyper([m.training for m in members])
+        roles = [float(e.slot.role == "weight") for e in self.layout.entries for _ in _span(e)]
+        self.weights = torch.tensor(roles, dtype=self.dtype, device=device)
+        self.dropout_keys = streams.member_keys([m.seed for m in members], streams.DROPOUT, device)
+
+    @property
+    def size(self) -> int:
+        """Number of members M."""
+        return len(self.members)
+
+    @property
+    def outputs(self) -> int:
+        """Number of network outputs K."""
+        return self.loss.outputs(self.signature.targets)
+
+    @property
+    def joins_last(self) -> bool:
+        """Whether a last batch of one example must join the one before."""
+        return any(e.slot.role == "buffer" for e in self.buffer_layout.entries)
+
+    def initial_params(self) -> torch.Tensor:
+        """`[M, P]`: every member's start, from its own seed; sampled on the host in float64."""
+        rows = [self._initial_row(m, member) for m, member in enumerate(self.members)]
+        return torch.tensor(np.array(rows), dtype=self.dtype, device=self.device)
+
+    def initial_buffers(self) -> torch.Tensor:
+        """`[M, Q]`: running statistics before training."""
+        fills = [e.slot.fill for e in self.buffer_layout.entries for _ in _span(e)]
+        row = torch.tensor(fills, dtype=self.dtype, device=self.device)
+        return row.repeat(self.size, 1)
+
+    def forward(
+        self,
+        params: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        x: torch.Tensor,
+        ctx: Context,
+    ) -> torch.Tensor:
+        """Outputs `[M, B, K]` for examples `[M, B, *shape]`; params and buffers as `views`."""
+        x = x.to(self.compute_dtype)
+        for index, stage in enumerate(self.stages):
+            own = {name: params[at] for name, at in stage.params}
+            for name, at in stage.buffers:
+                own[name] = buffers[at]
+            ctx.layer = index
+            x = stage.layer.forward(x, own, stage.hyper, ctx)
+        return x.float() if x.dtype is torch.bfloat16 else x
+
+    def _compile(self, layers_of: Sequence[Sequence[Layer]]) -> None:
+        shape, stages = self.signature.inputs, []
+        entries: dict[bool, list[Entry]] = {False: [], True: []}
+        sizes = {False: 0, True: 0}
+        for index, same in enumerate(zip(*layers_of, strict=True)):
+            layer = same[0]
+            declared = _declare(index, layer, shape)
+            places: dict[bool, list[tuple[str, int]]] = {False: [], True: []}
+            for slot in declared.slots:
+                kind = slot.role == "buffer"
+                start, stop = sizes[kind], sizes[kind] + math.prod(slot.shape)
+                name = f"{index}.{layer.component}.{slot.name}"
+                places[kind].append((slot.name, len(entries[kind])))
+                entries[kind].append(Entry(name, index, slot, start, stop))
+                sizes[kind] = stop
+            hyper = self._hyper(list(same))
+            stages.append(Stage(layer, hyper, tuple(places[False]), tuple(places[True])))
+            shape = declared.output
+        if shape != (self.outputs,):
+            raise _unfit(
+                "model",
+                f"its last layer gives {shape} an example; the task needs ({self.outputs},)",
+            )
+        self.stages = tuple(stages)
+        self.layout = Layout(tuple(entries[False]), sizes[False])
+        self.buffer_layout = Layout(tuple(entries[True]), sizes[True])
+
+    def _hyper(self, specs: Sequence[Any]) -> dict[str, Any]:
+        stacked = stack(specs)
+        return {
+            field: torch.tensor(value, dtype=torch.float64, device=self.device)
+            if isinstance(value, np.ndarray)
+            else value
+            for field, value in stacked.items()
+        }
+
+    def _initial_row(self, number: int, member: Experiment) -> np.ndarray:
+        row = np.zeros(self.layout.size)
+        weights = [e for e in self.layout.entries if e.slot.role == "weight"]
+        for index, entry in enumerate(self.layout.entries):
+            slot = entry.slot
+            if slot.role != "weight":
+                row[entry.start : entry.stop] = slot.fill
+                continue
+            how = slot.init or member.initialization
+            if how is None:
+                how = OUTPUT_INIT if entry is weights[-1] else self._suits(entry.layer)
+            stream = streams.key(member.seed, streams.INITIALIZATION, index)
+            sampled = how.sample(slot.shape, slot.fan_in, slot.fan_out, stream)
+            row[entry.start : entry.stop] = sampled.ravel()
+        return row
+
+    def _suits(self, layer: int) -> Initializer:
+        """The start that suits the next activation after a layer."""
+        for stage in self.stages[layer + 1 :]:
+            if isinstance(stage.layer, Activation):
+                return stage.layer.initialization
+        return GlorotNormal()
+
+
+def _span(entry: Entry) -> range:
+    return range(entry.start, entry.stop)
+
+
+def _declare(index: int, layer: Layer, shape: Shape) -> Declared:
+    try:
+        return layer.declare(shape)
+    except ValueError as error:
+        raise _unfit(f"layer {index}, {layer.component}: {error}") from None
+
+
+def _unfit(message: str) -> ConfigError:
+    return ConfigError([Problem("", "model", message)])
