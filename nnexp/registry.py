@@ -54,7 +54,7 @@ class Spec(BaseModel):
     )
 
     family: ClassVar[str] = ""
-    components: ClassVar[dict[str, type[Spec]]]
+    registered: ClassVar[dict[str, type[Spec]]]
     """All components of the family by name; one dict shared by the family's classes."""
     default: ClassVar[str | None] = None
     """The family's component when a mapping gives no `name`."""
@@ -72,11 +72,11 @@ class Spec(BaseModel):
     def __pydantic_init_subclass__(cls, family: str | None = None, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if family is not None:
-            cls.family, cls.components = family, {}
+            cls.family, cls.registered = family, {}
             FAMILIES[family] = cls
         elif "name" in cls.model_fields:
             for base in cls.__mro__:  # an activation is a layer, too
-                if "components" in base.__dict__:
+                if "registered" in base.__dict__:
                     _register(cast(type[Spec], base), cls)
 
     @property
@@ -137,10 +137,10 @@ def extras(info: FieldInfo) -> dict[str, Any]:
 
 def _register(family: type[Spec], cls: type[Spec]) -> None:
     name = cls.model_fields["name"].default
-    known = family.components.get(name)
+    known = family.registered.get(name)
     if known is not None and known.__qualname__ != cls.__qualname__:
         raise ValueError(f"{family.family} '{name}' is defined twice: {known} and {cls}")
-    family.components[name] = cls
+    family.registered[name] = cls
 
 
 # -- choosing a component by name ------------------------------------------------------------------
@@ -225,7 +225,7 @@ KeyedBy = _Keyed()
 
 
 def names_of(family: type[Spec]) -> str:
-    return ", ".join(sorted(family.components))
+    return ", ".join(sorted(family.registered))
 
 
 def choose(family: type[Spec], value: Any) -> Spec:
@@ -252,14 +252,14 @@ def choose(family: type[Spec], value: Any) -> Spec:
             {"family": family.family, "allowed": names_of(family)},
         )
         raise _error(family, missing, (), value)
-    cls = family.components.get(name) if isinstance(name, str) else None
+    cls = family.registered.get(name) if isinstance(name, str) else None
     if cls is None:
         raise _error(family, _unknown(family, name), () if value == name else ("name",), name)
     return cls.model_validate({**given, "name": name})
 
 
 def _keyed_member(family: type[Spec], name: Any, parameters: Any) -> Spec:
-    cls = family.components.get(name) if isinstance(name, str) else None
+    cls = family.registered.get(name) if isinstance(name, str) else None
     if cls is None:
         raise _error(family, _unknown(family, name, key=True), (), name)
     if isinstance(parameters, Mapping):
@@ -273,7 +273,7 @@ def _keyed_member(family: type[Spec], name: Any, parameters: Any) -> Spec:
 
 
 def _unknown(family: type[Spec], name: Any, key: bool = False) -> PydanticCustomError:
-    names = {other: main for main, cls in family.components.items() for other in (main, *cls.also)}
+    names = {other: main for main, cls in family.registered.items() for other in (main, *cls.also)}
     close = nearest(name, names)
     return PydanticCustomError(
         "unknown_key_name" if key else "unknown_name",

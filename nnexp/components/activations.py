@@ -69,4 +69,6 @@ class Swish(Activation):
         beta = hyper["beta"]
         if isinstance(beta, float) and beta == 1.0:
             return functional.silu(x)  # the same function, one kernel
-        return x * torch.sigmoid(x * per_member(beta, x.ndim))
+        if isinstance(beta, torch.Tensor):
+            beta = per_member(beta, x.ndim).to(x.dtype)
+        return x * torch.sigmoid(x * beta)

@@ -35,7 +35,7 @@ class Dataset(Located, family="dataset"):
     """A source of examples."""
 
     @abstractmethod
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         """Read the data; DataError if that can't be done.
 
         root: the folder that relative file names are relative to.
@@ -57,7 +57,7 @@ class _Builtin(Dataset):
     file: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
 
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         lines, info = _shipped(self.file)
         head, body = lines.split(b"\n", 1)
         classes = head.decode().strip().split(",")[2:]
@@ -77,7 +77,7 @@ class Digits(Dataset):
 
     name: Literal["digits"] = "digits"
 
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         lines, info = _shipped("digits.csv.gz")
         values = _numbers(lines, 65)
         return Table(
@@ -134,7 +134,7 @@ class Diabetes(Dataset):
 
     name: Literal["diabetes"] = "diabetes"
 
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         columns = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
         data, data_info = _shipped("diabetes_data_raw.csv.gz")
         target, target_info = _shipped("diabetes_target.csv.gz")
@@ -221,7 +221,7 @@ class Csv(Dataset):
             raise rule("there is no such encoding", allowed="utf-8, latin-1, utf-16, …") from None
         return value
 
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         path = existing_file(root, self.path)
         form = Form(self.separator, self.header, self.decimal, self.encoding, self.missing)
         columns = read_columns(path, form, self.types, strict=labelled)
@@ -313,7 +313,7 @@ class Idx(Dataset):
     test_images: str | None = param(None, "file of the images of the test part", min_length=1)
     test_labels: str | None = param(None, "file of their labels", min_length=1)
 
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         inputs = ("images", self.images), ("test_images", self.test_images)
         files = ("labels", self.labels), ("test_labels", self.test_labels)
         table, labels = _load_arrays(root, read_idx, inputs, files if labelled else None)
@@ -336,7 +336,7 @@ class Npy(Dataset):
         when="null: classes if text, or whole numbers of which few differ; else regression",
     )
 
-    def load(self, root: Path, *, labelled: bool = True) -> Table:
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         inputs = ("features", self.features), ("test_features", self.test_features)
         files = ("targets", self.targets), ("test_targets", self.test_targets)
         table, labels = _load_arrays(root, read_npy, inputs, files if labelled else None)

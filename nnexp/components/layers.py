@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from nnexp.components.inits import Initializer
 from nnexp.components.layer import Context, Declared, Hyper, Layer, Shape, Slot, Tensors, per_member
@@ -53,6 +55,9 @@ class Linear(Layer):
         return torch.bmm(x, own["weight"])
 
 
+Pixels = Annotated[int, Field(ge=0, le=65536)]
+
+
 class Conv2d(Layer):
     """2-D convolution (cross-correlation, as everywhere in the field) with square kernels."""
 
@@ -61,7 +66,7 @@ class Conv2d(Layer):
     channels: int = param(..., "number of output channels", ge=1, le=65536)
     kernel: int = param(3, "height and width of the kernel", unit="pixels", ge=1, le=255)
     stride: int = param(1, "step of the kernel", unit="pixels", ge=1, le=255)
-    padding: int | Literal["same", "valid"] = param(
+    padding: Pixels | Literal["same", "valid"] = param(
         "same", "zeros around the image, or a rule: same (output = input / stride), valid (none)"
     )
     dilation: int = param(1, "distance of the kernel's taps", unit="pixels", ge=1, le=255)
@@ -216,7 +221,7 @@ class Dropout(Layer):
             return x
         keep = ctx.keep_mask(x, per_member(rate, 3))
         scale = 1.0 / (1.0 - per_member(rate, x.ndim))
-        return torch.mul(x, (keep * scale).to(x.dtype))
+        return x * keep.to(x.dtype).mul_(scale)  # bool · float would be float32
 
 
 def _each_image(function: Any, x: torch.Tensor, size: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ A loss also says how many outputs a network needs and how outputs become a predi
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 from nnexp.lazy import functional, torch
@@ -50,8 +51,6 @@ class CrossEntropy(Loss):
         return functional.nll_loss(scores, target, reduction="none")
 
     def chance(self, targets: int) -> float:
-        import math
-
         return math.log(targets)
 
 
@@ -76,8 +75,6 @@ class BinaryCrossEntropy(Loss):
         return (outputs.squeeze(-1) > 0).long()
 
     def chance(self, targets: int) -> float:
-        import math
-
         return math.log(2.0)
 
 

@@ -95,7 +95,10 @@ class Mae(Metric):
 
 
 class R2(Metric):
-    """1 − Σ(y − q)² / Σ(y − ȳ)²: the share of variance explained, averaged over columns."""
+    """1 − Σ(y − q)² / Σ(y − ȳ)²: the share of variance explained, averaged over columns.
+
+    A column that is constant counts 1 if predicted exactly, else 0 (as in scikit-learn).
+    """
 
     name: Literal["r2"] = "r2"
     tasks = ("regression",)
@@ -105,7 +108,8 @@ class R2(Metric):
         target = scored.target.double()
         left = _residuals(scored).square().sum(1)
         total = (target - target.mean(1, keepdim=True)).square().sum(1)
-        return (1.0 - left / total).mean(1)
+        varies = target.amax(1) > target.amin(1)
+        return (1.0 - torch.where(varies, left / total, left.sign())).mean(1)
 
 
 def _residuals(scored: Scored) -> torch.Tensor:

@@ -101,7 +101,7 @@ class StepDecay(Schedule):
 
     name: Literal["step"] = "step"
     also = ("step_decay", "steplr")
-    every: float = param(10, "time between two drops", unit="epochs", gt=0, le=1e6)
+    every: float = param(10, "time between two drops", unit="epochs", ge=1e-6, le=1e6)
     gamma: float = param(0.1, "factor at each drop", gt=0, le=1)
 
     def at(self, t: float, now: Progress, state: dict[str, Any]) -> float:

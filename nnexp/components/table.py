@@ -145,11 +145,11 @@ class Features:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file that data came from; `digest` is "sha256:…", or "sampled:…" for large files."""
+    """A file that data came from; `sha256` begins with "sampled:" if not all of it was hashed."""
 
     path: str
     size: int
-    digest: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Table:
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()
+        return hashlib.sha256("\n".join(file.sha256 for file in self.files).encode()).hexdigest()
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -211,9 +211,7 @@ def file_info(path: Path) -> FileInfo:
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= SAMPLED_ABOVE:
-            return FileInfo(
-                str(path), size, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-            )
+            return FileInfo(str(path), size, hashlib.file_digest(file, "sha256").hexdigest())
         block, count = 2**20, 64
         digest = hashlib.sha256(str(size).encode())
         for number in range(count):

@@ -93,7 +93,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "null": (type(None),),
 }
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # YAML 1.2.2, section 5.1
 )
@@ -124,7 +124,7 @@ def too_long(place: str, path: str = "") -> ConfigError:
 
 def line_and_column(before: str) -> tuple[int, int]:
     """Line and column (from 0) of what follows the text `before`."""
-    ends = [match.end() for match in _LINE_BREAK.finditer(before)]
+    ends = [match.end() for match in LINE_BREAK.finditer(before)]
     return len(ends), len(before) - (ends[-1] if ends else 0)
 
 
@@ -330,7 +330,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, locate: Locate, path
     said, begun = error.problem or "", error.context_mark
     mark = error.problem_mark or begun
     assert mark is not None
-    line = [*_LINE_BREAK.split(text), ""][mark.line]
+    line = [*LINE_BREAK.split(text), ""][mark.line]
     character = line[mark.column : mark.column + 1]
     if character == "\t" or "\t" in line[: len(line) - len(line.lstrip())]:
         message, hint = "a tab can't be used for indentation", "use spaces"

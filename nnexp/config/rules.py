@@ -83,7 +83,7 @@ def _monitor(experiment: Experiment) -> Iterator[Problem]:
 def _tasks(experiment: Experiment) -> Iterator[Problem]:
     task, loss = experiment.task, experiment.loss
     if task is not None and loss is not None and task not in loss.tasks:
-        suited = [n for n, c in Loss.components.items() if task in getattr(c, "tasks")]
+        suited = [n for n, c in Loss.registered.items() if task in getattr(c, "tasks")]
         yield Problem(
             "", "loss", f"is not a loss for {task}", loss.component, ", ".join(sorted(suited))
         )
@@ -123,4 +123,4 @@ def _task_of(loss: Loss | None) -> Task | None:
 
 
 def _metrics_of(task: Task | None) -> list[str]:
-    return [n for n, c in Metric.components.items() if task is None or task in getattr(c, "tasks")]
+    return [n for n, c in Metric.registered.items() if task is None or task in getattr(c, "tasks")]

@@ -20,6 +20,7 @@ from nnexp.config.compose import (
     CORE,
     FLOAT,
     INT,
+    LINE_BREAK,
     MAX_BYTES,
     Node,
     Place,
@@ -296,11 +297,17 @@ class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
+    def represent_text(self, data: Any) -> yaml.ScalarNode:
+        # In other styles the emitter loses line breaks that are not \n.
+        style = '"' if LINE_BREAK.search(data) else None
+        return self.represent_scalar(CORE + "str", data, style=style)
+
     def represent_list(self, data: Any) -> yaml.SequenceNode:
         short = all(not isinstance(i, (list, tuple, dict)) for i in data) and len(str(data)) <= 80
         return self.represent_sequence(CORE + "seq", data, flow_style=short)
 
 
+_Dumper.add_representer(str, _Dumper.represent_text)
 for _type in (list, tuple):
     _Dumper.add_representer(_type, _Dumper.represent_list)
 # Text that only this module would take for a number is put in quotes as well.

@@ -180,12 +180,16 @@ def test_scalars(text: str, value: Any) -> None:
         "a: &x {p: 1, q: 2}\nb: &y {q: 5, s: 6}\nc: {r: 4, <<: [*x, *y]}\nd: {<<: *y}\n",
         "a: &x {p: {q: 1}}\nb: &y {<<: *x, p: 2}\nc: {<<: *y}\n",
         'a: {"<<": 1}\n',
-        "a: &x 1\nb: &x 2\nc: *x\n",
         "a: &x k\n*x : 1\n",
     ],
 )
 def test_anchors_and_merge_keys_read_as_in_pyyaml(text: str) -> None:
     assert plain(parse(text, "f.yaml")) == yaml.safe_load(text)
+
+
+def test_an_alias_means_the_latest_anchor_of_its_name() -> None:
+    """YAML 1.2.2, section 7.1; PyYAML refuses it."""
+    assert plain(parse("a: &x 1\nb: &x 2\nc: *x\n", "f.yaml")) == {"a": 1, "b": 2, "c": 2}
 
 
 def test_merged_keys_keep_their_places() -> None:
@@ -319,10 +323,9 @@ def repeated(pattern: str) -> str:
         ("a: " + "[" * 100_000, "too deeply"),
         ("a: " + "{k: " * 100_000, "too deeply"),
         ("\n".join("  " * i + "k:" for i in range(60)), "too deeply"),
-        ("a: [" + "1," * 110_000 + "]", "too many"),
         ("a: " + "x" * 1_000_001, "too long"),
     ],
-    ids=["laughs", "deep by alias", "brackets", "braces", "block", "long list", "long text"],
+    ids=["laughs", "deep by alias", "brackets", "braces", "block", "long text"],
 )  # fmt: skip
 def test_bombs_are_refused(text: str, message: str) -> None:
     (problem,) = problems(text)
@@ -333,6 +336,9 @@ def test_depth_and_number_up_to_the_limits_are_read() -> None:
     parse("a: " + "[" * 49 + "1" + "]" * 49, "f.yaml")
     text = "a: &a [" + "1," * 40_000 + "]\nb: *a\n"
     assert len(plain(parse(text, "f.yaml"))["b"]) == 40_000
+    (problem,) = problems(text + "c: *a\n")
+    assert problem.place == "f.yaml:3:4"
+    assert "too many" in problem.message
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

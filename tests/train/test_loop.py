@@ -1,0 +1,122 @@
+"""The loop: going on from any instant ends with the same bits, and members stop when they should."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from nnexp.train.feed import batch_bounds
+from nnexp.train.loop import Hooks, train
+from nnexp.train.state import TrainState
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "mlp": {"model": {"name": "mlp", "hidden": [8], "batch_norm": True, "dropout": 0.2}},
+    "cnn": {"model": {"name": "cnn", "channels": [3], "hidden": [5], "dropout": 0.2}},
+    "cycle": {"schedule": "one_cycle", "optimizer": "nesterov"},
+    "newbob": {"schedule": {"name": "newbob", "floor": 0.2}, "optimizer": "rmsprop"},
+    "stopping": {"regularization": {"l2": 1e-3, "l1": {"coefficient": 1e-3, "step": "proximal"}}},
+}
+
+
+def frozen(now: TrainState) -> tuple[dict[str, torch.Tensor], str]:
+    """A copy that goes through text, as a checkpoint does."""
+    return {k: v.clone() for k, v in now.tensors.items()}, json.dumps(now.to_json())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_going_on_from_any_step_gives_the_same_bits(
+    experiment: Any, pack: Any, config: str, count: int
+) -> None:
+    training = {"epochs": 4, "batch_size": 16, "precision": "float32"}
+    if config == "stopping":
+        training["early_stopping"] = {"monitor": "dev/loss", "patience": 0, "smooth": 0.5}
+    shape = (2, 6, 6) if config == "cnn" else (6,)
+    members = [experiment(seed=s, training=training, **CONFIGS[config]) for s in range(count)]
+    one = pack(members, shape)
+    saved: list[tuple[dict[str, torch.Tensor], str]] = []
+    whole = one.start()
+    train(one, whole, Hooks(lambda: True, lambda now: saved.append(frozen(now))))
+    assert len(saved) >= whole.step - 1 > 3
+    for tensors, text in saved:
+        again = TrainState.from_parts(tensors, json.loads(text), one.device)
+        train(one, again, Hooks())
+        for name, tensor in whole.tensors.items():
+            assert torch.equal(tensor, again.tensors[name]), name
+        assert again.to_json() == whole.to_json()
+
+
+def test_a_finished_run_trained_longer_is_a_longer_run(experiment: Any, pack: Any) -> None:
+    def member(epochs: int) -> Any:
+        return experiment(training={"epochs": epochs, "batch_size": 16, "precision": "float32"})
+
+    short, long = pack([member(2)]), pack([member(5)])
+    now, whole = short.start(), long.start()
+    train(short, now, Hooks())
+    now.continue_to(5)
+    train(long, now, Hooks())
+    train(long, whole, Hooks())
+    assert torch.equal(now.tensors["params"], whole.tensors["params"])
+    assert now.to_json() == whole.to_json()
+
+
+def test_no_dev_split_trains_to_the_last_epoch(experiment: Any, pack: Any) -> None:
+    one = pack([experiment()])
+    del one.feed.parts["dev"]
+    now = one.start()
+    train(one, now, Hooks())
+    row = now.members[0].history[-1]
+    assert now.members[0].status == "finished"
+    assert not any(key.startswith("dev/") for key in row)
+    assert torch.equal(now.tensors["params"], now.tensors["best_params"])
+
+
+def test_what_is_recorded(experiment: Any, pack: Any) -> None:
+    model = {"name": "mlp", "hidden": [32], "dropout": 0.5}
+    one = pack([experiment(model=model, regularization={"l2": 0.1})])
+    now = one.start()
+    train(one, now, Hooks())
+    rows = now.members[0].history
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [row["step"] for row in rows] == [4, 8, 12]
+    row = rows[-1]
+    assert row["train/error"] == pytest.approx(1 - row["train/accuracy"])
+    # in evaluation mode dropout is off, so the loss is not the one that the steps saw
+    assert row["train/step_loss"] != pytest.approx(row["train/loss"], rel=1e-3)
+    weights = [
+        t for name, t in one.program([0]).layout.named(now.tensors["params"][0]).items()
+        if name.endswith("weight")
+    ]  # fmt: skip
+    assert row["train/penalty"] == pytest.approx(
+        0.05 * sum(float(w.square().sum()) for w in weights)
+    )
+
+
+def test_newbob_stops_below_its_floor(experiment: Any, pack: Any) -> None:
+    schedule = {"name": "newbob", "decay": 0.1, "floor": 0.5, "threshold": 0.9}
+    training = {"epochs": 50, "batch_size": 16, "precision": "float64"}
+    one = pack([experiment(schedule=schedule, training=training)])
+    now = one.start()
+    train(one, now, Hooks())
+    assert now.members[0].status == "stopped"
+    assert len(now.members[0].history) < 50
+
+
+def test_train_metrics_on_a_fixed_sample(experiment: Any, pack: Any) -> None:
+    training = {"epochs": 1, "batch_size": 16, "precision": "float64", "train_sample": 10}
+    one = pack([experiment(training=training)])
+    now = one.start()
+    train(one, now, Hooks())
+    share = now.members[0].history[0]["train/accuracy"]
+    assert share * 10 == pytest.approx(round(share * 10))
+
+
+def test_batches() -> None:
+    assert batch_bounds(10, 4, False) == [(0, 4), (4, 8), (8, 10)]
+    assert batch_bounds(9, 4, False) == [(0, 4), (4, 8), (8, 9)]
+    assert batch_bounds(9, 4, True) == [(0, 4), (4, 9)]
+    assert batch_bounds(1, 4, True) == [(0, 1)]
+    assert batch_bounds(8, 8, True) == [(0, 8)]
