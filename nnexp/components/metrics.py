@@ -5,6 +5,7 @@ A metric sees all examples of a split at once: network outputs, targets, and eac
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -79,6 +80,7 @@ class Rmse(Metric):
 
     name: Literal["rmse"] = "rmse"
     tasks = ("regression",)
+    bounds = (0.0, math.inf)
 
     def compute(self, scored: Scored) -> torch.Tensor:
         return _residuals(scored).square().mean((1, 2)).sqrt()
@@ -89,6 +91,7 @@ class Mae(Metric):
 
     name: Literal["mae"] = "mae"
     tasks = ("regression",)
+    bounds = (0.0, math.inf)
 
     def compute(self, scored: Scored) -> torch.Tensor:
         return _residuals(scored).abs().mean((1, 2))
@@ -103,6 +106,7 @@ class R2(Metric):
     name: Literal["r2"] = "r2"
     tasks = ("regression",)
     higher_is_better = True
+    bounds = (-math.inf, 1.0)
 
     def compute(self, scored: Scored) -> torch.Tensor:
         target = scored.target.double()

@@ -12,10 +12,10 @@ from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics import Metric
 from nnexp.components.models import Model
 from nnexp.components.optimizers import Adam, Optimizer
-from nnexp.components.preprocessing import Step
+from nnexp.components.steps import Step
 from nnexp.components.regularizers import Regularizer
 from nnexp.components.schedules import ConstantRate, Schedule
-from nnexp.data.splits import Split
+from nnexp.data.splits import Split, Splitter
 from nnexp.registry import KeyedBy, OneOf, Spec, param
 
 
@@ -26,7 +26,7 @@ class Data(Spec):
     """Where the examples come from and how they are split."""
 
     source: OneOf[Dataset] = param(..., "the data set: a builtin's name, or a file's description")
-    split: Split = param(Split(), "which examples train, which choose (dev), which test")
+    split: OneOf[Splitter] = param(Split(), "which examples train, which choose (dev), which test")
     scale_target: bool | None = param(
         None,
         "standardize regression targets for training (metrics stay in the target's units)",

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnexp.components.losses import CrossEntropy, Loss, Mse, Task
 from nnexp.components.metrics import R2, Accuracy, Error, LossMetric, Mae, Metric, Rmse
-from nnexp.components.preprocessing import Step
+from nnexp.components.steps import Step
 from nnexp.components.regularizers import L1
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
@@ -43,7 +43,11 @@ def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experime
         "preprocessing": steps if experiment.preprocessing is None else experiment.preprocessing,
         "regularization": _regularization(experiment),
         "data": experiment.data.model_copy(
-            update={"scale_target": task == "regression" if scale is None else scale}
+            update={
+                "source": experiment.data.source.resolved(table),
+                "split": experiment.data.split.resolved(table),
+                "scale_target": task == "regression" if scale is None else scale,
+            }
         ),
     }
     return experiment.model_copy(update=changes)

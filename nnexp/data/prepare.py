@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import ValidationError
 
 from nnexp.components.preprocessing import Impute, MinMax, OneHot, Standardize
 from nnexp.components.steps import Affine, Kinds, State, Step, TrainingRows, apply_steps, shown
-from nnexp.components.table import Features, Table
+from nnexp.components.table import CHUNK_ROWS, Features, Table
 from nnexp.errors import DamagedRun, DataError
 from nnexp.registry import choose
 
@@ -63,11 +63,11 @@ class Pipeline:
         counts = _check_finite(features, np.arange(len(features)))
         if counts and not any(isinstance(step, Impute) for step in self.steps):
             raise DataError(f"there are missing values, and none were in training: {counts}")
-        inputs, unusual = self._transformed(features)
+        inputs, unusual = self.run(features)
         return inputs, notes + unusual
 
-    def targets(self, table: Table) -> np.ndarray:
-        """Class indices int64 `[n]`, or scaled values `[n, k]`, in the terms of training.
+    def encode(self, table: Table) -> np.ndarray:
+        """A table's target as training has it: class index `[n]`, or scaled values `[n, k]`.
 
         DataError if the table's target is of another kind, or has a class unseen in training.
         """
@@ -76,13 +76,13 @@ class Pipeline:
             was, now = kinds[self.classes is not None], kinds[table.classes is not None]
             raise DataError(f"the target was {was} in training, and is {now} here")
         if self.classes is None:
-            if table.target.shape[1] != len(self.target_names):
-                count = table.target.shape[1]
-                raise DataError(f"there are {count} targets, and {len(self.target_names)} in training")
+            here, there = table.target.shape[1], len(self.target_names)
+            if here != there:
+                raise DataError(f"there are {here} targets, and {there} in training")
             values = table.target
             if self.target_scale is not None:
                 values = (values - self.target_scale[0]) / self.target_scale[1]
-            return values.astype(self.precision)
+            return np.array(values, self.precision)
         assert table.classes is not None
         index = {name: place for place, name in enumerate(self.classes)}
         unseen = [name for name in table.classes if name not in index]
@@ -130,7 +130,7 @@ class Pipeline:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> Pipeline:
         """What `to_arrays` was called on; DamagedRun if something is missing or not as it was."""
         try:
-            steps = [choose(Step, entry["step"]) for entry in plain["steps"]]
+            steps = [cast(Step, choose(Step, entry["step"])) for entry in plain["steps"]]
             states: list[State] = [dict(entry["state"]) for entry in plain["steps"]]
             for name, value in arrays.items():
                 number, _, field = name.partition(".")
@@ -138,7 +138,7 @@ class Pipeline:
                     states[int(number)][field] = value
             scaled = "target_mean" in arrays
             return cls(
-                steps=tuple(step for step in steps if isinstance(step, Step)),
+                steps=tuple(steps),
                 states=tuple(states),
                 shape=tuple(plain["shape"]),
                 names=tuple(plain["names"]),
@@ -152,8 +152,8 @@ class Pipeline:
         except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
             raise DamagedRun(f"the stored preprocessing can't be read: {error}") from None
 
-    def _transformed(self, features: Features) -> tuple[np.ndarray, list[str]]:
-        """All rows, a piece at a time, and what the steps find unusual."""
+    def run(self, features: Features) -> tuple[np.ndarray, list[str]]:
+        """As `apply`, a piece at a time, and what the steps find unusual about the rows."""
         inputs = np.empty((len(features), *self.input_shape), self.precision)
         unusual: Counter[str] = Counter()
         for piece in features.chunks(np.arange(len(features))):
@@ -161,7 +161,8 @@ class Pipeline:
             for step, state in self.fitted:
                 unusual.update(step.unusual(rows, state))
                 rows = step.apply(rows, state)
-            inputs[piece] = rows.numeric
+            with np.errstate(over="ignore"):
+                inputs[piece] = rows.numeric
         return inputs, [f"{what} ({count} rows)" for what, count in unusual.items()]
 
     def _aligned(self, features: Features) -> tuple[Features, list[str]]:
@@ -185,17 +186,223 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class Prepared(Pipeline):
+class Prepared:
     """A table that is ready for training.
 
-    inputs: `[n, *input_shape]`; None when they would not fit in memory, and `gather` reads them.
-    targets: class index int64 `[n]`, or scaled values `[n, k]`.
+    inputs: `[n, *input_shape]`; None when they don't fit in memory, and `gather` reads them.
+    targets: class index int64 `[n]`, or (scaled) values `[n, k]`.
     parts: the rows of "train", "dev" and "test", those that there are.
-    features: what is read when inputs is None.
+    features: what `gather` reads when inputs is None.
+    notes: what a user should know about the preprocessing.
     """
 
-    features: Features
+    pipeline: Pipeline
     inputs: np.ndarray | None
-    targets_: np.ndarray
+    targets: np.ndarray
     parts: Mapping[str, np.ndarray]
+    features: Features
     notes: tuple[str, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.pipeline.input_shape
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return self.pipeline.classes
+
+    @property
+    def target_scale(self) -> tuple[np.ndarray, np.ndarray] | None:
+        return self.pipeline.target_scale
+
+    def gather(self, index: np.ndarray) -> np.ndarray:
+        """Inputs of some rows, `[len(index), *input_shape]`."""
+        if self.inputs is not None:
+            return np.asarray(self.inputs[index])
+        return self.pipeline.apply(self.features.rows(index))
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The fitted preprocessing for storage; see Pipeline.to_arrays."""
+        return self.pipeline.to_arrays()
+
+
+def prepare(
+    table: Table,
+    parts: Mapping[str, np.ndarray],
+    steps: Sequence[Step],
+    precision: Precision = "float32",
+    scale_target: bool = False,
+    resident_bytes: int = RESIDENT_BYTES,
+) -> Prepared:
+    """Fit the steps on the training rows, in their order, and apply them to all rows.
+
+    scale_target: standardize real-valued targets by the training rows' mean and deviation.
+    DataError if the data can't be used so: all reasons that are found at once, in one message.
+    """
+    features, train = table.features, parts["train"]
+    notes = [*_target_notes(table, train), *getattr(parts, "notes", ())]
+    used = np.sort(np.concatenate(list(parts.values())))
+    gaps = _check_finite(features, used)
+    problems = [message for _, message in check_steps(steps, features, bool(gaps))]
+    if problems:
+        raise DataError("\n".join(problems) + (f" (missing values: {gaps})" if gaps else ""))
+    fitted: tuple[tuple[Step, State], ...] = ()
+    for step in steps:
+        state = _fit(step, TrainingRows(features, train, table.target[train], fitted))
+        fitted = (*fitted, (step, state))
+        notes += state["notes"]
+    pipeline = Pipeline(
+        steps=tuple(step for step, _ in fitted),
+        states=tuple(state for _, state in fitted),
+        shape=features.shape,
+        names=features.names,
+        categorical_names=features.categorical_names,
+        input_shape=apply_steps(fitted, features.rows(train[:1])).shape,
+        classes=table.classes,
+        target_names=table.target_names,
+        target_scale=_scale(table.target[train]) if scale_target and not table.classes else None,
+        precision=precision,
+    )
+    inputs = None
+    size = len(table) * int(np.prod(pipeline.input_shape)) * np.dtype(precision).itemsize
+    if size <= resident_bytes:
+        inputs, unusual = pipeline.run(features)
+        _check_range(inputs, used, precision)
+        notes += unusual
+    else:  # then text, which a table of this size hardly has, is not looked at for unseen values
+        notes.append(f"the inputs take {size / 2**30:.1f} GiB: they are read as they are needed")
+    return Prepared(pipeline, inputs, pipeline.encode(table), dict(parts), features, tuple(notes))
+
+
+def default_steps(table: Table) -> list[Step]:
+    """The preprocessing of a table when the config says nothing.
+
+    Missing values are imputed, tables standardized, text becomes one-hot (after it, so that its
+    columns stay 0 and 1); images are brought to [0, 1] if they are whole numbers, and otherwise
+    standardized by one mean and deviation.
+    """
+    features = table.features
+    if features.is_image and features.numeric.dtype.kind in "biu":
+        return [MinMax(per="global")]
+    steps: list[Step] = []
+    if _missing(features, np.arange(len(features))).any() or (features.categorical == None).any():  # noqa: E711
+        steps.append(Impute())
+    if features.width:
+        steps.append(Standardize(per="global" if features.is_image else "feature"))
+    if features.categorical_names:
+        steps.append(OneHot())
+    return steps
+
+
+def check_steps(
+    steps: Sequence[Step], features: Features, missing: bool | None = None
+) -> list[tuple[int, str]]:
+    """(number of the step, reason) for every step that can't work on such features.
+
+    The number is len(steps) for what is lacking at the end. missing: whether numbers are missing;
+    None to look.
+    """
+    if missing is None:
+        missing = bool(_missing(features, np.arange(len(features))).any())
+    text = bool(features.categorical_names)
+    kinds = Kinds(features.width > 0, text, missing, features.is_image)
+    problems = []
+    for number, step in enumerate(steps):
+        reason = step.problem(kinds)
+        if reason is not None:
+            problems.append((number, f"preprocessing: {step.component}: {reason}"))
+        kinds = step.after(kinds)
+    if kinds.missing and not problems:
+        problems.append((len(steps), "preprocessing: there are missing values: add `impute`"))
+    if kinds.text:
+        names = shown(features.categorical_names)
+        problems.append((len(steps), f"preprocessing: columns {names} hold text: add `one_hot`"))
+    return problems
+
+
+# -- checks ----------------------------------------------------------------------------------------
+
+
+def _fit(step: Step, rows: TrainingRows) -> State:
+    with np.errstate(over="ignore", invalid="ignore"):
+        state = step.fit(rows)
+    for value in state.values():
+        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            raise DataError(f"{step.component}: the values are too large to compute with")
+    return state
+
+
+def _check_range(inputs: np.ndarray, rows: np.ndarray, precision: str) -> None:
+    for start in range(0, len(rows), CHUNK_ROWS):
+        if not np.isfinite(inputs[rows[start : start + CHUNK_ROWS]]).all():
+            raise DataError(f"some values are too large for {precision}: add `standardize`")
+
+
+def _missing(features: Features, rows: np.ndarray) -> np.ndarray:
+    """How many values are missing in each numeric column; DataError if any is infinite."""
+    missing, infinite = np.zeros((2, features.width), np.int64)
+    if features.numeric.dtype.kind != "f":
+        return missing
+    for piece in features.chunks(rows):
+        x = np.asarray(features.numeric[piece]).reshape(len(piece), features.width)
+        if not np.isfinite(x).all():
+            missing += np.isnan(x).sum(axis=0)
+            infinite += np.isinf(x).sum(axis=0)
+    if infinite.any():
+        where = _counts(features, infinite)
+        raise DataError(f"there are infinite values, which no step repairs: {where}")
+    return missing
+
+
+def _check_finite(features: Features, rows: np.ndarray) -> str:
+    """The numeric columns with missing values and their counts, "" if there are none."""
+    return _counts(features, _missing(features, rows))
+
+
+def _counts(features: Features, counts: np.ndarray) -> str:
+    return shown([f"{features.labels[i]} ({counts[i]})" for i in np.flatnonzero(counts)])
+
+
+def _check_columns(trained: Pipeline, numeric: Mapping[str, int], text: Mapping[str, int]) -> None:
+    """DataError if columns that training had are missing, or hold the other kind of values."""
+    missing = [
+        name
+        for name in (*trained.names, *trained.categorical_names)
+        if name not in numeric and name not in text
+    ]
+    if missing:
+        raise DataError(f"columns are missing that training had: {shown(missing, 10)}")
+    for names, here, was, now in (
+        (trained.names, text, "numbers", "text"),
+        (trained.categorical_names, numeric, "text", "numbers"),
+    ):
+        changed = [name for name in names if name in here]
+        if changed:
+            raise DataError(f"columns held {was} in training and hold {now} here: {shown(changed)}")
+
+
+def _target_notes(table: Table, train: np.ndarray) -> list[str]:
+    """What is odd about the training target; DataError if nothing can be learnt from it."""
+    target = table.target[train]
+    if table.classes is None:
+        same = [
+            name
+            for name, column in zip(table.target_names, target.T, strict=True)
+            if column.min() == column.max()
+        ]
+        return [f"target {shown(same)} has one value only in training"] if same else []
+    present = len(np.unique(target))
+    if present < 2:
+        only = table.classes[int(target[0])]
+        raise DataError(f"all {len(train)} training examples are of one class, {only}")
+    if len(train) < len(table.classes):
+        raise DataError(
+            f"there are {len(train)} training examples for {len(table.classes)} classes; is the "
+            "target a number to predict (`target_type: regression`)?"
+        )
+    return []
+
+
+def _scale(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    std = target.std(axis=0)
+    return target.mean(axis=0), np.where(target.min(axis=0) == target.max(axis=0), 1.0, std)

@@ -1,4 +1,4 @@
-"""Which examples train, which choose between models (dev), and which are kept for the end (test)."""
+"""Which examples train, which choose between models (dev), which are kept for the end (test)."""
 
 from __future__ import annotations
 
@@ -138,6 +138,8 @@ class Split(Splitter):
         pool = fixed.pop("train", None)
         if pool is None:
             pool = np.setdiff1d(np.arange(len(table)), np.concatenate([[], *fixed.values()]))
+        if not len(pool):
+            raise DataError("data.split: no example is left to train on")
         shares = {p: s for p in PARTS if isinstance(s := getattr(split, p), float)}
         train = shares.pop("train", None)
         rest = 1 - sum(shares.values())
@@ -148,8 +150,8 @@ class Split(Splitter):
         found = {part: np.sort({**fixed, **drawn}[part]) for part in PARTS if part in fixed | drawn}
         for part, rows in found.items():
             if not len(rows):
-                size = f"{getattr(split, part) or rest:g} of {len(pool)} examples"
-                raise DataError(f"data.split.{part}: is empty ({size})")
+                size = f"{shares[part]:g} of {len(pool)} examples"
+                raise DataError(f"data.split.{part}: would be empty ({size})")
         return Parts(found, tuple(_notes(table, found, len(unused))))
 
     def _fixed(self, table: Table, root: Path) -> dict[str, np.ndarray]:
@@ -222,7 +224,7 @@ def _draw(
     """
     order = streams.permutation(streams.key(seed, streams.SPLIT), len(codes))
     order = order[np.isin(order, pool)]
-    classes, counts = np.unique(codes[pool], return_counts=True)
+    counts = np.unique(codes[pool], return_counts=True)[1]
     table = allocate(counts.tolist(), list(shares.values()))
     chosen: list[list[np.ndarray]] = [[] for _ in range(len(shares) + 1)]
     by_class = order[np.argsort(codes[order], kind="stable")]

@@ -149,24 +149,23 @@ class _Execution:
         """Train every pack, then write what each member leaves, and the group's summary."""
         device = choose_device(self.plan.resolved)
         self._same_machine(device)
-        begun = time.perf_counter()
+        total, summaries = 0.0, dict[int, dict[str, Any]]()
         with self._signals():
-            summaries: dict[int, dict[str, Any]] = {}
             for number, members in enumerate(self.plan.packs):
                 pack, now, seconds = self._train(number, members, device)
+                total += seconds
                 for row, member in enumerate(members):
                     result = record.add_member(
                         self._home(member), pack, now, row, self.plan.table,
                         self._member_manifest(device), seconds / len(members),
                     )  # fmt: skip
                     summaries[member] = result.summary
-        seconds = time.perf_counter() - begun
         summary = summaries[0]
         if self.manifest["kind"] == "group":
             ordered = [summaries[m] for m in sorted(summaries)]
             summary = record.group_summary(ordered, self.plan.resolved.metrics or [])
-            self._finish_group(summary, pack, device, seconds)
-        self.reporter.finished(self.run, summary, seconds)
+            self._finish_group(summary, pack, device, total)
+        self.reporter.finished(self.run, summary, total)
         if summary["status"] == "diverged":
             raise Diverged(_diverged(self.run, summary))
 

@@ -42,11 +42,11 @@ class Plan:
         return signature(self.table, self.tables[self.split_of[member]])
 
 
-def signature(table: Table, prepared: Prepared) -> Signature:
+def signature(table: Table, prepared: Prepared, part: str = "train") -> Signature:
     """What a network for these data must fit."""
     classes = prepared.classes
     targets = len(classes) if classes is not None else prepared.targets.shape[1]
-    return Signature(prepared.input_shape, targets, len(prepared.parts["train"]))
+    return Signature(prepared.input_shape, targets, len(prepared.parts[part]))
 
 
 def plan_members(
@@ -80,10 +80,9 @@ def plan_members(
         plan.split_of.append(seen[seed])
     plan.notes += dict.fromkeys(note for t in plan.tables for note in t.notes)
     for number, member in enumerate(members):
-        assert member.loss is not None
-        check_shapes(
-            build_layers(member, plan.signature(number), member.loss), plan.signature(number)
-        )
+        fit, loss = plan.signature(number), member.loss
+        assert loss is not None
+        check_shapes(build_layers(member, fit, loss), fit, loss.outputs(fit.targets))
     _form_packs(plan)
     return plan
 
@@ -100,6 +99,17 @@ def located(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with absolute file names."""
     data = experiment.data
     changes = {"source": data.source.with_paths(folder), "split": data.split.with_paths(folder)}
+    return experiment.model_copy(update={"data": data.model_copy(update=changes)})
+
+
+def relocated(experiment: Experiment, root: Path) -> Experiment:
+    """The experiment with its data files looked up by their names in another folder."""
+    data = experiment.data
+    changes = {}
+    for field, spec in (("source", data.source), ("split", data.split)):
+        names = {n: v for n in spec.paths if isinstance(v := getattr(spec, n), str)}
+        moved = {n: str(root.absolute() / Path(v).name) for n, v in names.items()}
+        changes[field] = spec.model_copy(update=moved)
     return experiment.model_copy(update={"data": data.model_copy(update=changes)})
 
 

@@ -24,7 +24,7 @@ from nnexp.data.prepare import Prepared
 from nnexp.lazy import torch
 from nnexp.runs.files import Writer, writing
 from nnexp.runs.rundir import RunDir
-from nnexp.stats import describe
+from nnexp.analysis.stats import describe
 from nnexp.train import evaluate
 from nnexp.train.loop import Pack
 from nnexp.train.state import MemberState, Row, TrainState

@@ -45,7 +45,9 @@ def predicted(target: np.ndarray, prediction: np.ndarray) -> list[dict[str, Any]
         row: dict[str, Any] = {"split": "test", "id": str(i)}
         for name, value in (("target", y), ("prediction", q)):
             cells = enumerate(np.atleast_1d(value))
-            row |= {name if np.ndim(value) == 0 else f"{name}_{j}": repr(float(v)) for j, v in cells}
+            row |= {
+                name if np.ndim(value) == 0 else f"{name}_{j}": repr(float(v)) for j, v in cells
+            }
         rows.append(row | {"loss": float(np.mean((np.asarray(y) - q) ** 2))})
     return rows
 

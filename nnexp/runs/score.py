@@ -1,0 +1,148 @@
+"""Scoring finished runs: on their own data, exactly as training did, or on new data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from nnexp.components.table import Table
+from nnexp.config.experiment import Experiment
+from nnexp.data.prepare import Pipeline, Prepared
+from nnexp.data.splits import assign
+from nnexp.errors import DamagedRun, RunError, UsageError
+from nnexp.lazy import torch
+from nnexp.runs import record
+from nnexp.runs.execute import choose_device
+from nnexp.runs.plan import load, relocated, signature
+from nnexp.runs.rundir import RunDir
+from nnexp.train.feed import feed
+from nnexp.train.loop import Pack
+from nnexp.train.program import Program
+
+NEEDED = (
+    "resolved.yaml",
+    "model.safetensors",
+    "preprocessing.json",
+    "preprocessing.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A run's metrics on a split of its own data, or on new data (split "data").
+
+    recorded: what its summary.json says for this split; None for new data.
+    """
+
+    run: Path
+    split: str
+    metrics: dict[str, float]
+    examples: int
+    notes: list[str]
+    recorded: dict[str, float | None] | None
+
+
+def evaluate_run(
+    path: Path, split: str = "test", data: Path | None = None, data_root: Path | None = None
+) -> list[Scores]:
+    """Score a run, or each member of a group.
+
+    data: a file of new examples in the form of the run's own; all of it is scored.
+    data_root: the folder where the run's data files are now.
+    Raises RunError, DataError, UsageError.
+    """
+    run = RunDir.open(path)
+    status = run.read_manifest().get("status")
+    members = run.members() if run.read_manifest()["kind"] == "group" else [run]
+    if status in ("running", "interrupted", "failed"):
+        raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
+    tables: dict[str, Table] = {}
+    return [_score(member, split, data, data_root, tables) for member in members]
+
+
+def read_experiment(run: RunDir) -> Experiment:
+    """A run's resolved.yaml. Raises DamagedRun."""
+    try:
+        return Experiment.model_validate(run.read_yaml("resolved.yaml"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"])
+        raise DamagedRun(f"{run.resolved}: {where}: {first['msg']}") from None
+
+
+def _score(
+    run: RunDir, split: str, data: Path | None, data_root: Path | None, tables: dict[str, Table]
+) -> Scores:
+    run.verify(NEEDED)
+    experiment = read_experiment(run)
+    experiment = relocated(experiment, data_root) if data_root is not None else experiment
+    if data is not None:
+        experiment, split = _on_file(experiment, data), "data"
+    key = repr(experiment.data.source)
+    if key not in tables:
+        tables[key] = load(experiment)
+    table = tables[key]
+    arrays = run.read_tensors("preprocessing.safetensors")
+    pipeline = Pipeline.from_arrays(arrays, run.read_json("preprocessing.json"))
+    manifest, notes = run.read_manifest(), []
+    if data is not None:
+        parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}
+    else:
+        parts = assign(experiment.data.split, table)
+        if table.fingerprint != manifest["data"]["fingerprint"]:
+            notes.append(
+                "the data have changed since training: this split may hold examples that the run "
+                "was trained on"
+            )
+    if split not in parts:
+        raise UsageError(f"{run.path} has no {split} split; it has {', '.join(parts)}")
+    prepared = pipeline.on(table, parts)
+    notes += prepared.notes
+    metrics = _metrics(run, experiment, table, prepared, split)
+    recorded = run.read_json("summary.json").get(split) if data is None else None
+    return Scores(run.path, split, metrics, len(parts[split]), notes, recorded)
+
+
+def _metrics(
+    run: RunDir, experiment: Experiment, table: Table, prepared: Prepared, split: str
+) -> dict[str, float]:
+    device = choose_device(experiment)
+    dtype = torch.float64 if experiment.training.precision == "float64" else torch.float32
+    torch.set_num_threads(int(run.read_manifest().get("threads") or torch.get_num_threads()))
+    # Any part stands in for the training rows, whose number scoring never uses.
+    fit = signature(table, prepared, split)
+    pack = Pack([experiment], fit, feed([prepared], [0], device, dtype), device)
+    program = pack.program([0])
+    tensors = _weights(run, program)
+    scores, _ = record.score(pack, 0, tensors, split, table, prepared)
+    return scores
+
+
+def _weights(run: RunDir, program: Program) -> dict[str, torch.Tensor]:
+    named: dict[str, Any] = run.read_tensors("model.safetensors", framework="torch")
+    try:
+        rows = {
+            "params": program.layout.row(named),
+            "buffers": program.buffer_layout.row(named),
+        }
+        fits = rows["params"].shape[0] == program.layout.size
+    except (KeyError, RuntimeError) as error:
+        raise DamagedRun(f"{run.model} does not fit the model in resolved.yaml: {error}") from None
+    if not fits:
+        raise DamagedRun(f"{run.model} does not fit the model in resolved.yaml")
+    return {k: v[None].to(program.device, program.dtype) for k, v in rows.items()}
+
+
+def _on_file(experiment: Experiment, path: Path) -> Experiment:
+    source = experiment.data.source
+    if len(source.paths) != 1:
+        what = "a builtin data set" if not source.paths else f"{source.component} files"
+        raise UsageError(f"--data takes one file; this run was trained on {what}")
+    source = source.model_copy(update={source.paths[0]: str(path.absolute())})
+    data = experiment.data.model_copy(update={"source": source})
+    return experiment.model_copy(update={"data": data})
