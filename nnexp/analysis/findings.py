@@ -178,15 +178,17 @@ def _by_split(result: Result, split: str, metric: str) -> dict[str, float]:
 
 def _test_ratio(result: Result, split: str) -> float:
     """Evaluated examples per training example, for Nadeau and Bengio's variance."""
-    data = result.config.get("data")
-    for sizes in (result.runs[0].manifest.get("sizes"), (data or {}).get("split")):
+    parts, data = result.runs[0].manifest.get("split"), result.config.get("data")
+    counts = parts.get("counts") if isinstance(parts, dict) else None
+    shares = data.get("split") if isinstance(data, dict) else None
+    for sizes in (counts, shares):
         if isinstance(sizes, dict):
             train, test = as_number(sizes.get("train")), as_number(sizes.get(split))
             if train and test:
                 return test / train
     raise RunError(
-        f"{result.path}: neither manifest.json (sizes) nor resolved.yaml (data.split) says how "
-        f"many examples are in train and {split}, which the interval over splits needs"
+        f"{result.path}: neither manifest.json (split.counts) nor resolved.yaml (data.split) says "
+        f"how many examples are in train and {split}, which the interval over splits needs"
     )
 
 

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class Result:
     kind: str
     manifest: Mapping[str, Any]
     members: tuple[Result, ...] = ()
+    _predictions: dict[str, Predictions] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def status(self) -> str:
@@ -143,10 +144,14 @@ class Result:
 
     def predictions(self, split: str) -> Predictions:
         """The split's rows of predictions.csv; ids are unique."""
-        return _predictions(self.path, split)
+        if split not in self._predictions:
+            self._predictions[split] = _read_predictions(self.path, split)
+        return self._predictions[split]
 
     def history(self) -> dict[str, FloatArray]:
-        """metrics.csv: each column's values by epoch, NaN where empty."""
+        """metrics.csv: each column's values by epoch, NaN where empty; {} before the first one."""
+        if not read_bytes(self.path, "metrics.csv"):
+            return {}
         header, rows = _csv(self.path, "metrics.csv")
         cells = zip(*rows, strict=True) if rows else [()] * len(header)
         table = Predictions(self.path / "metrics.csv", dict(zip(header, cells, strict=True)))
@@ -189,7 +194,7 @@ def read_result(path: Path) -> Result:
     return Result(path, kind, manifest, tuple(members))
 
 
-def _predictions(root: Path, split: str) -> Predictions:
+def _read_predictions(root: Path, split: str) -> Predictions:
     file = root / "predictions.csv"
     header, rows = _csv(root, file.name)
     for name in ("split", "id"):

@@ -72,7 +72,7 @@ class _Scaling(Step):
             "global": ["everything"],
         }
         names = [name for name, same in zip(groups[self.per], constant, strict=True) if same]
-        note = f"constant in training, so only centred: {shown(names)}"
+        note = f"{self.component}: constant in training, so only centred: {shown(names)}"
         return {
             "centre": _spread(centre.reshape(shape[self.per]), like.shape),
             "scale": _spread(np.where(constant, 1.0, scale).reshape(shape[self.per]), like.shape),
@@ -366,7 +366,7 @@ def _codes(
 class Impute(Step):
     """Fills missing values with the column's median, mean or most frequent training value.
 
-    Text columns are filled with their most frequent value. Of training rows larger than 512 MB as
+    Text columns are filled with their most frequent value. Of training rows larger than 256 MB as
     float64, the median and the most frequent value are those of evenly spaced rows.
     """
 
@@ -425,10 +425,8 @@ class Impute(Step):
         x, complete = rows.sample()
         if np.isnan(x).all(axis=0).any():  # a column whose few values lie between the sampled rows
             raise DataError("impute: too few values for a median of so many rows; use `mean`")
-        if self.strategy == "median":
-            fill = np.nanmedian(x, axis=0)
-        else:
-            fill = np.array([_mode(column[~np.isnan(column)]) for column in x.T])
+        best = _mode if self.strategy == "most_frequent" else np.median
+        fill = np.array([best(column[~np.isnan(column)]) for column in x.T])
         return fill, [] if complete else [
             f"impute: {self.strategy} of {len(x)} rows of {len(rows)}"
         ]

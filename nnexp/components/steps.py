@@ -16,7 +16,7 @@ State = dict[str, Any]
 """What a fit found: float64 arrays, and plain data that JSON can hold. The key "notes" holds what
 the user should be told of the fit."""
 
-SAMPLE_BYTES = 512 * 2**20
+SAMPLE_BYTES = 256 * 2**20
 """Medians and most frequent values are exact for training rows up to this size as float64."""
 
 
@@ -81,7 +81,11 @@ class TrainingRows:
         width = next(iter(self)).width
         stride = -(-len(self) * width * 8 // SAMPLE_BYTES) or 1
         some = replace(self, index=self.index[::stride])
-        return np.concatenate([piece.flat() for piece in some]), stride == 1
+        x, start = np.empty((len(some), width)), 0
+        for piece in some:
+            x[start : start + len(piece)] = piece.flat()
+            start += len(piece)
+        return x, stride == 1
 
 
 def apply_steps(fitted: Sequence[tuple[Step, State]], features: Features) -> Features:

@@ -14,7 +14,7 @@ import numpy as np
 from nnexp.errors import DataError, nearest
 from nnexp.registry import Spec
 
-CHUNK_BYTES = 64 * 2**20
+CHUNK_BYTES = 8 * 2**20
 """Size as float64 of the pieces in which features are read, fitted and transformed."""
 CHUNK_ROWS = 16_384
 """Most rows in such a piece, so that a narrow table may still become wide."""
@@ -68,7 +68,7 @@ def stack(pieces: Sequence[np.ndarray]) -> np.ndarray | Stacked:
     """The pieces as one array: copied together when small, else read where they are."""
     if len(pieces) == 1:
         return pieces[0]
-    if sum(piece.nbytes for piece in pieces) <= 4 * CHUNK_BYTES:
+    if sum(piece.nbytes for piece in pieces) <= 32 * CHUNK_BYTES:
         return np.concatenate(pieces)
     return Stacked(pieces)
 

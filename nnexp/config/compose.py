@@ -74,7 +74,7 @@ def plain(node: Node) -> Any:
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser where there is one: twenty times as fast, with the same positions."""
+"""libyaml's parser where there is one: several times as fast, with the same positions."""
 
 CORE = "tag:yaml.org,2002:"
 _WORDS: dict[str, bool | None] = {

@@ -22,6 +22,7 @@ from nnexp.config.compose import (
     INT,
     LINE_BREAK,
     MAX_BYTES,
+    MAX_DEPTH,
     Node,
     Place,
     Scalar,
@@ -182,7 +183,10 @@ def _take(layers: list[Node], key: str) -> Node | None:
 
 
 def _merge(base: Node, child: Node, top: bool = False) -> Node:
-    """`child` over `base`. At the top, `name` is the experiment's and not a component's."""
+    """`child` over `base`. At the top, `name` is the experiment's and not a component's.
+
+    What comes from both keeps its place in a file: what is missing in it is not an option's fault.
+    """
     if not isinstance(child.value, dict):
         return child
     if isinstance(base.value, str):
@@ -194,10 +198,11 @@ def _merge(base: Node, child: Node, top: bool = False) -> Node:
         below = values.get(key)
         if below is not None and node.value is None:
             del values[key], keys[key]
-        else:
-            values[key] = node if below is None else _merge(below, node)
+            continue
+        values[key] = node if below is None else _merge(below, node)
+        if values[key] is node:
             keys[key] = child.keys[key]
-    return Node(values, child.place, keys)
+    return Node(values, base.place if child.place.file is None else child.place, keys)
 
 
 def _named(node: Node) -> Node:
@@ -217,7 +222,7 @@ def _set(root: Node, option: str) -> Node:
     key, equals, text = option.partition("=")
     path = key.strip()
     parts = path.split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
         message, hint = "should be key.path=value", "for example --set optimizer.lr=0.1"
         raise ConfigError([Problem(str(place), "", message, hint=hint)])
     if parts[0] == "base":
@@ -236,11 +241,11 @@ def _overlay(under: Node | None, parts: list[str], value: Node, path: str) -> No
     part, rest = parts[0], parts[1:]
     if under is not None and isinstance(under.value, list):
         items = list(under.value)
-        if not (part.isascii() and part.isdigit() and int(part) < len(items)):
+        index = int(part) if part.isascii() and part.isdigit() and len(part) < 10 else len(items)
+        if index >= len(items):
             allowed = f"0 to {len(items) - 1}" if items else "nothing, the list is empty"
             message = "there is no such item in the list"
             raise ConfigError([Problem(str(value.place), path, message, part, allowed)])
-        index = int(part)
         over = _overlay(items[index], rest, value, path)
         items[index : index + 1] = [] if over.value is None else [_merge(items[index], over)]
         return Node(items, under.place)

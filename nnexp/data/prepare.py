@@ -82,7 +82,7 @@ class Pipeline:
             values = table.target
             if self.target_scale is not None:
                 values = (values - self.target_scale[0]) / self.target_scale[1]
-            return np.array(values, self.precision)
+            return np.asarray(values, self.precision)
         assert table.classes is not None
         index = {name: place for place, name in enumerate(self.classes)}
         unseen = [name for name in table.classes if name not in index]
@@ -90,7 +90,8 @@ class Pipeline:
             raise DataError(
                 f"class {shown(unseen)} is unknown; the classes are {shown(self.classes, 20)}"
             )
-        return np.array([index[name] for name in table.classes], np.int64)[table.target]
+        codes = np.array([index[name] for name in table.classes], np.int64)
+        return np.asarray(codes[table.target])
 
     def affine(self) -> Affine | None:
         """All steps as one map of flat features; None if one of them isn't such a map."""
@@ -243,9 +244,10 @@ def prepare(
     notes = [*_target_notes(table, train), *getattr(parts, "notes", ())]
     used = np.sort(np.concatenate(list(parts.values())))
     gaps = _check_finite(features, used)
-    problems = [message for _, message in check_steps(steps, features, bool(gaps))]
-    if problems:
-        raise DataError("\n".join(problems) + (f" (missing values: {gaps})" if gaps else ""))
+    if problems := check_steps(steps, features, bool(gaps)):
+        names = [step.component for step in steps]
+        lines = [": ".join(["preprocessing", *names[i : i + 1], why]) for i, why in problems]
+        raise DataError("\n".join(lines) + (f"\nmissing values: {gaps}" if gaps else ""))
     fitted: tuple[tuple[Step, State], ...] = ()
     for step in steps:
         state = _fit(step, TrainingRows(features, train, table.target[train], fitted))
@@ -310,13 +312,13 @@ def check_steps(
     for number, step in enumerate(steps):
         reason = step.problem(kinds)
         if reason is not None:
-            problems.append((number, f"preprocessing: {step.component}: {reason}"))
+            problems.append((number, reason))
         kinds = step.after(kinds)
     if kinds.missing and not problems:
-        problems.append((len(steps), "preprocessing: there are missing values: add `impute`"))
+        problems.append((len(steps), "there are missing values: add `impute`"))
     if kinds.text:
         names = shown(features.categorical_names)
-        problems.append((len(steps), f"preprocessing: columns {names} hold text: add `one_hot`"))
+        problems.append((len(steps), f"columns {names} hold text: add `one_hot`"))
     return problems
 
 

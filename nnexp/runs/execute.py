@@ -117,7 +117,7 @@ def resume(
             reporter.note(f"{path} is finished; nothing was changed")
             return run
         is_group = manifest["kind"] == "group"
-        count = manifest["members"] if is_group else None
+        count = manifest["members"] if is_group else 1
         packs = manifest.get("packs", [[0]])
         by_split = manifest.get("varies") == "split"
         plan = plan_members(experiment, Path.cwd(), count, by_split, packs)

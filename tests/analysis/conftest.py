@@ -26,32 +26,6 @@ CONFIG = {
 }
 
 
-def classified(correct: Sequence[bool], split: str = "test") -> list[dict[str, Any]]:
-    """Rows of predictions.csv for a classifier that is right where it says so."""
-    rows = []
-    for i, right in enumerate(correct):
-        target = "cat" if i % 3 else "dog"
-        wrong = "dog" if target == "cat" else "cat"
-        row = {"split": split, "id": f"e{i}", "target": target}
-        row |= {"prediction": target if right else wrong, "output_0": 0.1, "output_1": -0.1}
-        rows.append(row | {"loss": 0.1 if right else 2.0})
-    return rows
-
-
-def predicted(target: np.ndarray, prediction: np.ndarray) -> list[dict[str, Any]]:
-    """Rows of predictions.csv for a regression with one output `[m]` or several `[m, k]`."""
-    rows = []
-    for i, (y, q) in enumerate(zip(target, prediction, strict=True)):
-        row: dict[str, Any] = {"split": "test", "id": str(i)}
-        for name, value in (("target", y), ("prediction", q)):
-            cells = enumerate(np.atleast_1d(value))
-            row |= {
-                name if np.ndim(value) == 0 else f"{name}_{j}": repr(float(v)) for j, v in cells
-            }
-        rows.append(row | {"loss": float(np.mean((np.asarray(y) - q) ** 2))})
-    return rows
-
-
 def score(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The summary's metrics of a classifier's rows."""
     accuracy = float(np.mean([row["target"] == row["prediction"] for row in rows]))

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats as reference
 from sklearn import metrics as sklearn
 
 from nnexp.analysis import bootstrap
 from nnexp.analysis.results import Predictions
 from nnexp.analysis.scores import Statistic, bounds_of, difference_bounds, statistic
+from nnexp.components.metrics import Metric, Scored
 from nnexp.errors import DamagedRun
 
 RNG = np.random.default_rng(0)
@@ -69,6 +71,31 @@ def test_influence_is_the_derivative_by_an_examples_weight(name: str) -> None:
     moved = [metric.combine(mean + e * (moments - mean)) for e in (tiny, -tiny)]
     expected = metric.combine(mean) + (moved[0] - moved[1]) / (2 * tiny)
     np.testing.assert_allclose(metric.influence(moments), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_metrics_are_those_that_training_computes(task: str) -> None:
+    predictions, target, guess = regression(2)
+    if task == "classification":
+        target, guess = RNG.integers(0, 3, (2, 80))
+        predictions = table(target=target, prediction=guess)
+    losses = RNG.random(80)
+    predictions = Predictions(
+        Path("p.csv"), {**predictions.columns, "loss": tuple(map(str, losses))}
+    )
+    tensors = (torch.tensor(x)[None] for x in (losses, guess, target))
+    scored = Scored(*tensors)
+    known_here = 0
+    for name, cls in Metric.registered.items():
+        assert issubclass(cls, Metric)
+        if cls.bounds is not None:
+            assert bounds_of(name) == cls.bounds
+        metric = statistic(name)
+        if metric is not None and task in cls.tasks:
+            found = float(metric.combine(metric.moments(predictions).mean(axis=0)))
+            assert found == pytest.approx(float(cls().compute(scored)))
+            known_here += 1
+    assert known_here >= 3
 
 
 def test_perfect_and_constant_regressions_are_no_trouble() -> None:

@@ -16,9 +16,7 @@ import pytest
 from scipy import stats as reference
 
 from nnexp.analysis.compare import compare, histories
-from nnexp.analysis.scores import statistic
 from nnexp.analysis.stats import two_way
-from nnexp.components.metrics import Metric
 from nnexp.errors import RunError, UsageError
 
 Write = Callable[..., Path]
@@ -31,7 +29,7 @@ def rows(correct: Any, **changes: Any) -> list[dict[str, Any]]:
     table = []
     for i, right in enumerate(correct):
         target, other = ("cat", "dog") if i % 3 else ("dog", "cat")
-        row = {"split": "test", "id": f"e{i}", "target": target}
+        row: dict[str, Any] = {"split": "test", "id": f"e{i}", "target": target}
         row |= {"prediction": target if right else other, "loss": 0.1 if right else 2.0}
         table.append(row | changes)
     return table
@@ -177,13 +175,8 @@ def test_a_metric_that_is_no_average_has_no_interval_for_runs(run: Write) -> Non
 def test_two_groups_speak_of_data_like_this(group: Write) -> None:
     paths = [group("a", members(0.85)), group("b", members(0.92, 50, 6))]
     (pair,) = compare(paths).pairs
-    a, b = (
-        np.array([row["correct"] for row in rows_], dtype=float)
-        for rows_ in (
-            [{"correct": right(0.85, i)} for i in range(8)],
-            [{"correct": right(0.92, 50 + i)} for i in range(6)],
-        )
-    )
+    a = np.array([right(0.85, i) for i in range(8)], dtype=float)
+    b = np.array([right(0.92, 50 + i) for i in range(6)], dtype=float)
     expected = two_way(a, b)
     assert pair.evidence.scope == "data like this"
     assert pair.evidence.interval == pytest.approx(expected.interval())
@@ -210,12 +203,8 @@ def test_equivalence_needs_a_margin(group: Write) -> None:
 
 
 def test_more_than_two_are_adjusted(group: Write) -> None:
-    found = compare(
-        [
-            group(n, members(a, 20 * i))
-            for i, (n, a) in enumerate(zip("abc", (0.85, 0.9, 0.9), strict=True))
-        ]
-    )
+    recipes = {"a": (0.85, 0), "b": (0.9, 20), "c": (0.9, 40)}
+    found = compare([group(name, members(*recipe)) for name, recipe in recipes.items()])
     assert [(p.a, p.b) for p in found.pairs] == [("A", "B"), ("A", "C"), ("B", "C")]
     raw = [p.evidence.p_value or 1.0 for p in found.pairs]
     assert min(p.p_adjusted or 0 for p in found.pairs) == pytest.approx(3 * min(raw))
@@ -301,11 +290,11 @@ def test_splits_are_paired_by_their_hashes(group: Write) -> None:
     assert "training sets included" in pair.sentence
 
 
-def test_sizes_in_the_manifest_come_before_the_configs_fractions(group: Write) -> None:
+def test_counts_in_the_manifest_come_before_the_configs_fractions(group: Write) -> None:
     sides = [over_splits([0.9, 0.8, 0.7], "xyz"), over_splits([0.8, 0.9, 0.9], "xyz")]
     for side in sides:
         for member in side["members"]:
-            member["manifest"]["sizes"] = {"train": 900, "test": 100}
+            member["manifest"]["split"]["counts"] = {"train": 900, "test": 100}
     (pair,) = compare([group(n, **side) for n, side in zip("ab", sides, strict=True)]).pairs
     d = np.array([-0.1, 0.1, 0.2])
     t = d.mean() / math.sqrt(d.var(ddof=1) * (1 / 3 + 1 / 9))
@@ -325,7 +314,7 @@ def test_other_splits_are_not_paired(group: Write) -> None:
 def test_training_size_must_be_known(group: Write) -> None:
     config = {"data": {"source": "digits"}}
     sides = [over_splits([0.9, 0.8], "xy") | {"config": config} for _ in "ab"]
-    with pytest.raises(RunError, match=r"neither manifest.json \(sizes\) nor resolved.yaml"):
+    with pytest.raises(RunError, match=r"neither manifest.json \(split.counts\) nor"):
         compare([group(n, **side) for n, side in zip("ab", sides, strict=True)])
 
 
@@ -384,8 +373,8 @@ def test_cost_and_other_metrics_have_no_verdict(group: Write) -> None:
 
 def test_dev_is_compared_without_test(run: Write) -> None:
     x = rows(right(0.9, 1), split="dev")
-    kept = {"test": None, "dev": {"accuracy": float(right(0.9, 1).mean()), "loss": 0.3}}
-    paths = [run(name, x, {}, **{"dev": kept["dev"]}) for name in "ab"]
+    dev = {"accuracy": float(right(0.9, 1).mean()), "loss": 0.3}
+    paths = [run(name, x, {}, dev=dev) for name in "ab"]
     found = compare(paths)
     assert found.split == "dev"
     assert found.warnings[0].startswith("No run has test results, so dev is compared.")
@@ -422,7 +411,7 @@ def test_usage_errors(run: Write, group: Write, tmp_path: Path) -> None:
     other_task = run("r", x, task="regression")
     other_metric = run("p", x, primary="loss")
     other_loss = run("l", x, config={"loss": {"name": "hinge"}})
-    for paths, options, message in [
+    cases: list[tuple[list[Path], dict[str, Any], str]] = [
         ([a], {}, "at least two"),
         ([a, a], {}, "given twice"),
         ([a, tmp_path / "b" / ".." / "a"], {}, "given twice"),
@@ -433,7 +422,8 @@ def test_usage_errors(run: Write, group: Write, tmp_path: Path) -> None:
         ([a, other_metric], {}, "different primary metrics .*choose with --metric"),
         ([a, b], {"metric": "acuracy"}, "did you mean 'accuracy'"),
         ([a, other_loss], {"metric": "loss"}, "minimize different losses"),
-    ]:
+    ]
+    for paths, options, message in cases:
         with pytest.raises(UsageError, match=message):
             compare(paths, **options)
     assert compare([a, other_metric], "accuracy").metric == "accuracy"
@@ -450,12 +440,6 @@ def test_runs_without_results(run: Write) -> None:
     dead = run("c", x, {"accuracy": None, "loss": None}, manifest={"status": "diverged"})
     with pytest.raises(RunError, match=r"c \(diverged\) has no number for test accuracy"):
         compare([a, dead])
-
-
-def test_every_metric_is_understood() -> None:
-    for name, metric in Metric.components.items():
-        assert statistic(name) is not None, name
-        assert issubclass(metric, Metric)
 
 
 def test_comparing_imports_nothing_heavy(run: Write) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from nnexp.analysis.compare import compare
 from nnexp.analysis.results import as_number, read_result
-from nnexp.errors import NnexpError, RunError
+from nnexp.errors import DamagedRun, NnexpError, RunError
 
 Write = Callable[..., Path]
 ROWS: list[dict[str, Any]] = [
@@ -43,6 +44,8 @@ def test_history_of_no_epoch(run: Write) -> None:
     path = run("a", ROWS, SCORES)
     (path / "metrics.csv").write_text("epoch,train/loss\n")
     assert [len(column) for column in read_result(path).history().values()] == [0, 0]
+    (path / "metrics.csv").write_text("")
+    assert read_result(path).history() == {}
 
 
 def test_quoted_cells_are_read(run: Write) -> None:
@@ -55,7 +58,7 @@ def test_quoted_cells_are_read(run: Write) -> None:
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no such run"):
         read_result(tmp_path / "nowhere")
-    with pytest.raises(RunError, match="is not a run: it has no manifest.json"):
+    with pytest.raises(RunError, match=r"is not a run: it has no manifest\.json"):
         read_result(tmp_path)
 
 
@@ -73,7 +76,7 @@ def test_no_run(tmp_path: Path) -> None:
         ("manifest.json", '{"kind": "group", "members": 2}', "s0: .* this one is missing"),
         ("summary.json", None, "summary.json"),
         ("summary.json", "\xff", "summary.json"),
-        ("summary.json", '{"test": [], "task": "classification"}', "no results on test"),
+        ("summary.json", '{"test": {}, "task": "classification"}', "no results on test"),
         ("summary.json", '{"test": [1], "task": "classification"}', "'test' should be a mapping"),
         ("resolved.yaml", None, "resolved.yaml"),
         ("resolved.yaml", "a: [", "resolved.yaml"),
@@ -122,17 +125,15 @@ def test_as_number() -> None:
 
 
 @given(text=st.text(max_size=60), file=st.sampled_from(["predictions.csv", "summary.json"]))
-def test_any_text_is_an_error_of_ours(
+def test_any_text_is_read_or_is_damage(
     tmp_path_factory: pytest.TempPathFactory, text: str, file: str
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     (folder / "manifest.json").write_text('{"kind": "run", "status": "finished"}')
     (folder / file).write_bytes(text.encode("utf-8", "surrogatepass"))
     result = read_result(folder)
-    try:
+    with suppress(DamagedRun):
         if file == "summary.json":
             result.value("test", "accuracy")
         else:
             result.predictions("test")
-    except NnexpError as error:
-        assert file in str(error)

@@ -203,7 +203,7 @@ def test_holm_rejects_between_bonferroni_and_none(p_values: list[float]) -> None
         assert q is not None
         assert p <= q <= min(1.0, p * len(p_values))
     order = np.argsort(p_values, kind="stable")
-    assert all(np.diff([adjusted[i] for i in order]) >= 0)  # type: ignore[arg-type]
+    assert all(np.diff([adjusted[i] for i in order]) >= 0)
 
 
 def test_hedges_g_removes_the_bias_of_cohens_d() -> None:

@@ -414,6 +414,10 @@ def test_every_value_keeps_the_place_it_was_written_at(write: Callable[..., None
     assert place_of(node, ("o", "lr")) == Place("a.yaml", 2, 9, here / "a.yaml")
     assert place_of(node, ("o", "beta")) == Place("--set o.beta=3")
     assert str(key_place(node, ("p", 0, "n"))) == "--set p.0.n=4"
+    # what several places contributed to is named where a file has it
+    assert str(node.place) == "a.yaml:1:1"
+    assert str(place_of(node, ("o",))) == "a.yaml:2:4"
+    assert str(key_place(node, ("o",))) == "sub/b.yaml:2:1"
     path = place_of(node, ("data", "path"))
     assert str(path) == "sub/../c.yaml:2:9"
     assert path.file is not None
@@ -525,6 +529,8 @@ def test_options(write: Callable[..., None], text: str, options: list[str], expe
         ("p.-1=x", "p.-1", "no such item"),
         ("p.first.c=x", "p.first.c", "no such item"),
         ("p.²=x", "p.²", "no such item"),
+        (f"p.{'9' * 5000}=x", f"p.{'9' * 5000}", "no such item"),
+        (f"{'a.' * 5000}a=x", "", "should be key.path=value"),
     ],
 )
 def test_options_that_are_refused(
@@ -554,7 +560,7 @@ values = st.recursive(
 mappings = st.dictionaries(st.text() | scalars.map(str), values, min_size=1)
 
 
-@quick
+@settings(quick, max_examples=60)
 @given(mappings)
 def test_what_is_written_is_read_back(data: dict[str, Any]) -> None:
     text = dump(data)

@@ -1,0 +1,217 @@
+"""From a config file to a checked experiment, or to every reason why it is none."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nnexp.components.table import Located
+from nnexp.config import rules, source
+from nnexp.config.experiment import Experiment
+from nnexp.config.faults import Fault, faults, walk
+from nnexp.config.source import Loc, Node
+from nnexp.config.wording import Arm
+from nnexp.errors import ConfigError, Problem
+
+_LINE = re.compile(r"(.*):(\d+):(\d+)")
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Config:
+    """A config that was read and checked.
+
+    path: the file as it was given. text: what is written in it.
+    node: the whole, with its bases and options, and where each value was written.
+    overrides: the `--set` options.
+    """
+
+    path: Path
+    text: str
+    node: Node
+    experiment: Experiment
+    overrides: tuple[str, ...] = ()
+
+    def locate(self, error: ConfigError) -> ConfigError:
+        """The same error with a place for each problem that names its key only."""
+        placed = [
+            problem if problem.place else _placed(problem, self.node, self.path)
+            for problem in error.problems
+        ]
+        return ConfigError(_sorted(placed, self.path))
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a config, with its base files and `--set` options, and checks all that needs no data.
+
+    Names of files in it become absolute, since each is relative to the file it is written in.
+    Raises ConfigError with every problem, in the order of the lines.
+    """
+    problems: list[Problem] = []
+    node = source.load(path, overrides, problems)
+    data: dict[str, Any] = source.plain(_without_nulls(node))
+    data.setdefault("name", path.stem[:100])
+    experiment: Experiment | None = None
+    found: list[Fault] = []
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        found = faults(error, Experiment, data)
+    for fault in found:
+        place = _place(fault.path, node, path, fault.at_key)
+        problems.append(replace(fault.problem, place=place))
+    if checked := experiment or _completed(data, found):
+        broken = [_placed(problem, node, path) for problem in rules.without_data(checked)]
+        problems += [p for p in broken if not _is_within(p, [f.problem for f in found])]
+    if problems or experiment is None:
+        raise ConfigError(_sorted(dict.fromkeys(problems), path))
+    text = path.read_bytes().decode()
+    return Config(path, text, node, _with_places(experiment, node), tuple(overrides))
+
+
+def _without_nulls(node: Node) -> Node:
+    """The same without the keys whose value is null: their defaults hold."""
+    if isinstance(node.value, dict):
+        kept = {k: _without_nulls(v) for k, v in node.value.items() if v.value is not None}
+        return Node(kept, node.place, node.keys)
+    if isinstance(node.value, list):
+        return Node([_without_nulls(item) for item in node.value], node.place)
+    return node
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def _placed(problem: Problem, node: Node, path: Path) -> Problem:
+    """The problem with a place for its dotted path."""
+    return replace(problem, place=_place(_loc(problem.path, node), node, path))
+
+
+def _place(loc: Loc, node: Node, path: Path, at_key: bool = False) -> str:
+    """Where the value at `loc` is written: a long value by its key, a missing one by what should
+    hold it.
+
+    at_key: the key is meant.
+    """
+    while loc and source.find(node, loc) is None:
+        loc, at_key = loc[:-1], True
+    if not loc:
+        return f"{path}:1:1"
+    there = source.find(node, loc)
+    if at_key or there is None or isinstance(there.value, (dict, list)):
+        return str(source.key_place(node, loc))
+    return str(there.place)
+
+
+def _is_within(problem: Problem, others: Sequence[Problem]) -> bool:
+    """Whether a problem is about a key, or a part of it, that another one is about."""
+    return any(f"{problem.path}.".startswith(f"{other.path}.") for other in others)
+
+
+def _loc(dotted: str, node: Node) -> tuple[str | int, ...]:
+    """The keys and indices that a dotted path stands for."""
+    loc: tuple[str | int, ...] = ()
+    for part in dotted.split(".") if dotted else ():
+        here = source.find(node, loc)
+        in_list = here is not None and isinstance(here.value, list) and part.isdigit()
+        loc = (*loc, int(part) if in_list else part)
+    return loc
+
+
+def _sorted(problems: Iterable[Problem], path: Path) -> list[Problem]:
+    """By file (the config itself first, options last) and line."""
+
+    def key(problem: Problem) -> tuple[bool, bool, str, int, int]:
+        match = _LINE.fullmatch(problem.place)
+        if match is None:
+            return True, True, "", 0, 0
+        return False, match[1] != str(path), match[1], int(match[2]), int(match[3])
+
+    return sorted(problems, key=key)
+
+
+def _with_places(experiment: Experiment, node: Node) -> Experiment:
+    """The experiment with absolute file names, each relative to where it was written."""
+    data = experiment.data
+    changes = {
+        part: _resolved(spec, node, ("data", part))
+        for part, spec in (("source", data.source), ("split", data.split))
+    }
+    return experiment.model_copy(update={"data": data.model_copy(update=changes)})
+
+
+def _resolved(spec: Located, node: Node, loc: tuple[str, ...]) -> Located:
+    changes: dict[str, str] = {}
+    for name in spec.paths:
+        value, written = getattr(spec, name), source.find(node, (*loc, name))
+        if isinstance(value, str) and written is not None:
+            file = written.place.file
+            changes[name] = os.path.abspath((file.parent if file else Path.cwd()) / value)
+    return spec.model_copy(update=changes)
+
+
+# -- combinations, when some fields are wrong ------------------------------------------------------
+
+
+def _completed(data: dict[str, Any], found: Sequence[Fault]) -> Experiment | None:
+    """An experiment with something valid for whatever is wrong, so that the rest can be checked.
+
+    A rule that it breaks is broken by the right parts of what was written.
+    """
+    whole = copy.deepcopy(data)
+    for attempt in range(_ATTEMPTS):
+        for fault in sorted(found, key=lambda fault: -len(fault.path)):
+            _mend(whole, fault, first=attempt == 0)
+        whole = {"data": {}, "model": "linear", **whole}
+        if isinstance(whole["data"], dict):
+            whole["data"].setdefault("source", "digits")
+        try:
+            return Experiment.model_validate(whole)
+        except ValidationError as error:
+            found = faults(error, Experiment, whole)
+    return None
+
+
+def _mend(data: dict[str, Any], fault: Fault, first: bool) -> None:
+    """Puts something valid at a fault's path, or leaves it out; after that, what holds it."""
+    path = fault.path
+    holder = walk(Experiment, data, path[:-1]).value
+    if first and isinstance(holder, dict) and fault.meant and fault.meant not in holder:
+        holder[fault.meant] = holder.pop(path[-1])
+        return
+    valid = next(_valid(walk(Experiment, data, path).arms), None)
+    if first and isinstance(holder, (dict, list)) and valid is not None:
+        holder[path[-1]] = valid
+        return
+    path = path if first else path[:-1] or path
+    while path:
+        holder = walk(Experiment, data, path[:-1]).value
+        if isinstance(holder, dict) and path[-1] in holder:
+            del holder[path[-1]]
+            return
+        path = path[:-1]
+
+
+def _valid(arms: Sequence[Arm]) -> Iterator[Any]:
+    """A valid value of each simple form; numbers are small, so that sums of shares stay in bounds."""
+    for arm in arms:
+        low = arm.limits.get("ge", arm.limits.get("gt", 0))
+        high = arm.limits.get("le", arm.limits.get("lt", low + 2))
+        match arm.kind:
+            case "int":
+                yield min(low + 1, high)
+            case "float":
+                yield low + min(high - low, 1) * 1e-9
+            case "literal":
+                yield arm.type[0]
+            case "bool":
+                yield False
+            case "str":
+                yield "x"

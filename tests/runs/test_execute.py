@@ -1,0 +1,308 @@
+"""From a config to a finished run, and exactly on after an interruption or a fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nnexp.config.experiment import Experiment
+from nnexp.errors import (
+    ConfigError,
+    DataError,
+    Diverged,
+    Interrupted,
+    LockedRun,
+    NnexpError,
+    RunError,
+    Terminated,
+    UsageError,
+)
+from nnexp.runs import execute, files
+from nnexp.runs.execute import Order, Reporter, resume, start
+from nnexp.runs.rundir import RunDir
+from nnexp.train.state import TrainState
+
+EXACT = ("model.safetensors", "last.safetensors", "metrics.csv", "predictions.csv", "summary.json")
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "data": {"source": "iris"},
+    "model": {"name": "mlp", "hidden": [6], "batch_norm": True, "dropout": 0.2},
+    "training": {"epochs": 4, "batch_size": 16, "checkpoint_seconds": 0},
+}
+IMAGES: dict[str, Any] = {
+    "name": "images",
+    "data": {"source": "digits", "split": {"train": 0.1, "dev": 0.1, "test": 0.1}},
+    "model": {"name": "cnn", "channels": [3], "hidden": [6], "dropout": 0.2},
+    "training": {"epochs": 3, "batch_size": 64, "checkpoint_seconds": 0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def order(config: dict[str, Any], **keys: Any) -> Order:
+    return Order(Experiment.model_validate(config), "as written\n", Path.cwd(), **keys)
+
+
+def contents(run: RunDir) -> dict[str, bytes]:
+    """The files that must not depend on interruptions, of a run or of a group's members."""
+    homes = run.members() if run.read_manifest()["kind"] == "group" else [run]
+    return {f"{h.path.name}/{n}": (h.path / n).read_bytes() for h in homes for n in EXACT} | {
+        "summary": run.summary.read_bytes()
+    }
+
+
+def same(a: RunDir, b: RunDir) -> bool:
+    one, two = contents(a), contents(b)
+    if a.read_manifest()["kind"] == "run":
+        one, two = ({k.split("/")[-1]: v for k, v in d.items()} for d in (one, two))
+    return one == two
+
+
+class StopsAt(Reporter):
+    """Sends the process a signal at the end of an epoch."""
+
+    def __init__(self, epoch: int, number: int = signal.SIGINT) -> None:
+        self.left, self.number, self.notes = epoch, number, list[str]()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def epoch(self, now: TrainState) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    run = start(order(SMALL), tmp_path, Reporter())
+    manifest, summary = run.read_manifest(), run.read_json("summary.json")
+    assert manifest["status"] == summary["status"] == "finished"
+    assert (manifest["kind"], manifest["seed"], manifest["split_seed"]) == ("run", 0, 0)
+    assert manifest["parameters"] == 4 * 6 + 12 + 6 * 3 + 3
+    assert set(summary["test"]) == {"accuracy", "loss", "error"}
+    assert summary["test"]["accuracy"] == pytest.approx(1 - summary["test"]["error"])
+    assert (summary["epochs"], summary["best_epoch"]) == (4, 4)
+    run.verify(manifest["files"])
+    rows = run.read_text("metrics.csv").splitlines()
+    assert len(rows) == 5
+    assert rows[0].startswith("epoch,step,lr,train/accuracy")
+    lines = run.read_text("predictions.csv").splitlines()
+    assert lines[0] == "split,id,target,prediction,loss,output_0,output_1,output_2"
+    counts = manifest["split"]["counts"]
+    assert len(lines) == 1 + counts["dev"] + counts["test"]
+    right = [line.split(",")[2] == line.split(",")[3] for line in lines if line.startswith("test")]
+    assert np.mean(right) == pytest.approx(summary["test"]["accuracy"])
+    assert run.config.read_text() == "as written\n"
+
+
+def test_resolved_trains_the_same_run_again(tmp_path: Path) -> None:
+    run = start(order(SMALL), tmp_path, Reporter())
+    again = start(order(run.read_yaml("resolved.yaml")), tmp_path, Reporter())
+    assert same(run, again)
+
+
+def test_a_group_of_seeds(tmp_path: Path) -> None:
+    group = start(order(SMALL, seeds=3), tmp_path, Reporter())
+    members = group.members()
+    assert [m.read_manifest()["seed"] for m in members] == [0, 1, 2]
+    assert len({m.read_manifest()["split"]["test"] for m in members}) == 1
+    summary = group.read_json("summary.json")
+    values = [m.read_json("summary.json")["test"]["loss"] for m in members]
+    found = summary["test"]["loss"]
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["sd"] == pytest.approx(np.std(values, ddof=1))
+    half = 4.302652729911275 * np.std(values, ddof=1) / np.sqrt(3)  # t of 2 degrees of freedom
+    assert found["interval"] == pytest.approx([np.mean(values) - half, np.mean(values) + half])
+    # a member's own resolved config trains that member again
+    alone = start(order(members[2].read_yaml("resolved.yaml")), tmp_path, Reporter())
+    assert alone.read_json("summary.json")["test"]["loss"] == pytest.approx(values[2], rel=1e-4)
+
+
+def test_a_group_of_splits(tmp_path: Path) -> None:
+    group = start(
+        order({**SMALL, "preprocessing": ["standardize"]}, splits=3), tmp_path, Reporter()
+    )
+    members = group.members()
+    assert [m.read_manifest()["split_seed"] for m in members] == [0, 1, 2]
+    assert len({m.read_manifest()["split"]["test"] for m in members}) == 3
+    fitted = [m.read_tensors("preprocessing.safetensors") for m in members]
+    assert not any(np.array_equal(fitted[0][k], fitted[1][k]) for k in fitted[0] if "mean" in k)
+    alone = start(order(members[2].read_yaml("resolved.yaml")), tmp_path, Reporter())
+    mine, other = (r.read_json("summary.json")["test"] for r in (members[2], alone))
+    assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [None, 3])
+@pytest.mark.parametrize("config", [SMALL, IMAGES], ids=["mlp", "cnn"])
+def test_an_interrupted_run_goes_on_exactly(
+    tmp_path: Path, config: dict[str, Any], seeds: int | None
+) -> None:
+    whole = start(order(config, seeds=seeds), tmp_path / "whole", Reporter())
+    with pytest.raises(Interrupted, match="--resume"):
+        start(order(config, seeds=seeds), tmp_path / "cut", StopsAt(2))
+    (path,) = (tmp_path / "cut" / config["name"]).iterdir()
+    assert RunDir(path).read_manifest()["status"] == "interrupted"
+    with pytest.raises(Terminated):
+        resume(path, StopsAt(1, signal.SIGTERM))
+    assert same(whole, resume(path, Reporter()))
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    run = start(order(SMALL), tmp_path, Reporter())
+    before = contents(run)
+    reporter = StopsAt(0)
+    resume(run.path, reporter)
+    assert contents(run) == before
+    assert "finished" in reporter.notes[0]
+
+
+def test_more_epochs_are_a_longer_run(tmp_path: Path) -> None:
+    short = start(order(SMALL), tmp_path, Reporter())
+    training = {**SMALL["training"], "epochs": 6}
+    long = start(order({**SMALL, "training": training}), tmp_path, Reporter())
+    assert same(resume(short.path, Reporter(), epochs=6), long)
+    with pytest.raises(UsageError, match="less than"):
+        resume(short.path, Reporter(), epochs=2)
+
+
+def test_more_seeds_are_recorded_as_an_addition(tmp_path: Path) -> None:
+    group = start(order(SMALL, seeds=2), tmp_path, Reporter())
+    before = contents(group)
+    resume(group.path, Reporter(), seeds=4)
+    after, manifest = contents(group), group.read_manifest()
+    assert [a["members"] for a in manifest["additions"]] == [2, 4]
+    assert len(group.members()) == 4
+    assert group.read_json("summary.json")["members"] == 4
+    assert all(after[k] == v for k, v in before.items() if k[0] == "s" and "/" in k)
+    run = start(order(SMALL), tmp_path, Reporter())
+    with pytest.raises(UsageError, match="group"):
+        resume(run.path, Reporter(), seeds=4)
+
+
+def test_one_cycle_cannot_be_trained_longer(tmp_path: Path) -> None:
+    run = start(order({**SMALL, "schedule": "one_cycle"}), tmp_path, Reporter())
+    with pytest.raises(UsageError, match="one_cycle"):
+        resume(run.path, Reporter(), epochs=9)
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    run = start(order(SMALL), tmp_path, Reporter())
+    with run.lock(), pytest.raises(LockedRun):
+        resume(run.path, Reporter(), epochs=9)
+
+
+def test_changed_data_are_not_gone_on_with(tmp_path: Path) -> None:
+    table = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{'no' if i % 3 else 'yes'}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(table)
+    source = {"name": "csv", "path": str(tmp_path / "t.csv"), "target": "y"}
+    with pytest.raises(Interrupted):
+        start(order({**SMALL, "data": {"source": source}}), tmp_path / "out", StopsAt(1))
+    (path,) = (tmp_path / "out" / "small").iterdir()
+    (tmp_path / "t.csv").write_text(table.replace("6,", "5,"))
+    with pytest.raises(RunError, match="changed"):
+        resume(path, Reporter())
+
+
+def test_divergence(tmp_path: Path) -> None:
+    wild = {
+        "optimizer": {"name": "sgd", "lr": 1000.0},
+        "loss": "hinge",
+        "regularization": {"l2": 1.0},
+        "model": {"name": "mlp", "hidden": [6], "activation": "identity"},
+        "training": {"epochs": 30},
+    }
+    with pytest.raises(Diverged, match="lower learning rate"):
+        start(order({**SMALL, **wild}, seeds=2), tmp_path, Reporter())
+    (path,) = (tmp_path / "small").iterdir()
+    group = RunDir(path)
+    assert group.read_manifest()["status"] == "diverged"
+    assert [m.read_manifest()["status"] for m in group.members()] == ["diverged"] * 2
+    assert json.loads(group.summary.read_text())["diverged"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"loss": "binary_cross_entropy"}, ConfigError, "2 classes"),
+        ({"task": "regression", "loss": "hinge"}, ConfigError, "regression"),
+        ({"model": {"name": "cnn"}}, ConfigError, "images"),
+        (
+            {"data": {"source": {"name": "csv", "path": "no.csv", "target": "y"}}},
+            DataError,
+            "no.csv",
+        ),
+        (
+            {"model": {"name": "sequential", "layers": [{"name": "linear", "units": 7}]}},
+            ConfigError,
+            "(3,)",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_data_leaves_nothing(
+    tmp_path: Path, changes: dict[str, Any], error: type[NnexpError], text: str
+) -> None:
+    with pytest.raises(error) as caught:
+        start(order({**SMALL, **changes}), tmp_path, Reporter())
+    assert text in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+class Faults:
+    """Counts operations on files, and fails the one numbered `at`."""
+
+    def __init__(self, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at, self.count = at, 0
+        for name in ("_create", "_write", "_sync", "_rename"):
+            monkeypatch.setattr(files, name, self._wrap(getattr(files, name)))
+
+    def _wrap(self, operation: Any) -> Any:
+        def run(*args: Any) -> Any:
+            self.count += 1
+            if self.count == self.at:
+                raise OSError(5, "an injected fault")
+            return operation(*args)
+
+        return run
+
+
+@pytest.mark.parametrize("seeds", [None, 2])
+def test_a_fault_at_any_write_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int | None
+) -> None:
+    config = {**SMALL, "training": {**SMALL["training"], "epochs": 2, "batch_size": 90}}
+    with monkeypatch.context() as patch:
+        counter = Faults(0, patch)
+        whole = start(order(config, seeds=seeds), tmp_path / "whole", Reporter())
+    assert counter.count > 30
+    for at in range(1, counter.count + 1):
+        out = tmp_path / str(at)
+        with monkeypatch.context() as patch:
+            Faults(at, patch)
+            with pytest.raises(NnexpError, match="injected"):
+                start(order(config, seeds=seeds), out, Reporter())
+        (path,) = (out / "small").iterdir()
+        try:
+            run = resume(path, Reporter())
+        except RunError as error:  # it failed before there was a run
+            assert "manifest" in str(error) or "no run" in str(error), at
+            assert not (path / "manifest.json").exists()
+            continue
+        assert same(whole, run), at
+        assert run.read_manifest()["status"] == "finished"
+
+
+def test_device_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    experiment = Experiment.model_validate({**SMALL, "training": {"device": "cuda"}})
+    with pytest.raises(UsageError, match="CUDA"):
+        execute.choose_device(experiment)
