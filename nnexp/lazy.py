@@ -12,10 +12,12 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["functional", "pandas", "torch", "torch_is_loaded"]
+
 if TYPE_CHECKING:
-    import pandas as pandas
-    import torch as torch
-    from torch.nn import functional as functional
+    import pandas
+    import torch
+    from torch.nn import functional
 else:
 
     class _Lazy(ModuleType):

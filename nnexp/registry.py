@@ -12,7 +12,8 @@ Defining the class registers it: the config accepts it, and the JSON Schema, `nn
 `nnexp explain`, the README's tables and the family's contract tests know it.
 
 Fields of other specs use `OneOf[Optimizer]` (a bare name, or a mapping with `name`),
-`list[OneOf[Step]]`, or `Annotated[dict[str, Regularizer], KeyedBy]` (a mapping from name to component).
+`list[OneOf[Step]]`, or `Annotated[dict[str, Regularizer], KeyedBy]` (a mapping from name to
+component).
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ _T = TypeVar("_T")
 OneOf = Annotated[_T, _Choice()]
 """`OneOf[Family]`: a component of the family, by name."""
 KeyedBy = _Keyed()
-"""`Annotated[dict[str, Family], KeyedBy]`: components of the family in a mapping keyed by their names."""
+"""`Annotated[dict[str, Family], KeyedBy]`: components in a mapping keyed by their names."""
 
 
 def names_of(family: type[Spec]) -> str:

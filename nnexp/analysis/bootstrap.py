@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnexp.analysis.scores import Statistic
-from nnexp.analysis.stats import Estimate, FloatArray, t_cdf, t_quantile
+from nnexp.stats import Estimate, FloatArray, t_cdf, t_quantile
 
 RESAMPLES = 4000
 BLOCKS = 2000

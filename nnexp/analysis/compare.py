@@ -20,9 +20,9 @@ from nnexp.analysis.comparison import Comparison, Cost, Evidence, MetricRow, Pai
 from nnexp.analysis.findings import Finding, counted, find
 from nnexp.analysis.results import Result, as_number, read_result
 from nnexp.analysis.scores import bounds_of, difference_bounds
-from nnexp.analysis.stats import Estimate, FloatArray, describe, hedges_g, holm
 from nnexp.analysis.verdict import Words, decide, members_sentence, sentence
 from nnexp.errors import DamagedRun, RunError, UsageError, nearest
+from nnexp.stats import Estimate, FloatArray, describe, hedges_g, holm
 
 SPLITS = ("train", "dev", "test")
 

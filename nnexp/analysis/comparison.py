@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnexp.analysis.checks import Check, ConfigDifference
-from nnexp.analysis.stats import Bounds
+from nnexp.stats import Bounds
 
 
 @dataclass(frozen=True)

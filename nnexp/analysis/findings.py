@@ -11,7 +11,8 @@ import numpy as np
 from nnexp.analysis import bootstrap
 from nnexp.analysis.results import Predictions, Result, as_number
 from nnexp.analysis.scores import Statistic, statistic
-from nnexp.analysis.stats import (
+from nnexp.errors import RunError, UsageError
+from nnexp.stats import (
     Estimate,
     FloatArray,
     corrected_paired,
@@ -20,7 +21,6 @@ from nnexp.analysis.stats import (
     two_way,
     welch,
 )
-from nnexp.errors import RunError, UsageError
 
 MODELS = "these two models"
 SPLIT = "this split"

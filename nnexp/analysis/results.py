@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.analysis.stats import FloatArray
 from nnexp.errors import DamagedRun, RunError
 from nnexp.runs.files import TEXT_LIMIT, YAML_LIMIT, parse_json, parse_yaml, read_bytes
+from nnexp.stats import FloatArray
 
 
 @dataclass(frozen=True)

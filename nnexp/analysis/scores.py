@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnexp.analysis.results import Predictions
-from nnexp.analysis.stats import Bounds, FloatArray
+from nnexp.stats import Bounds, FloatArray
 
 BOUNDS: dict[str, Bounds] = {
     "accuracy": (0.0, 1.0),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nnexp.analysis.findings import DATA, MODELS, SPLIT, Finding
-from nnexp.analysis.stats import LEVEL, Bounds, Estimate
+from nnexp.stats import LEVEL, Bounds, Estimate
 
 BETTER, WORSE = "better", "worse"
 NOT_SHOWN, EQUIVALENT = "no difference shown", "equivalent"

@@ -12,12 +12,11 @@ from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics import Metric
 from nnexp.components.models import Model
 from nnexp.components.optimizers import Adam, Optimizer
-from nnexp.components.steps import Step
 from nnexp.components.regularizers import Regularizer
 from nnexp.components.schedules import ConstantRate, Schedule
+from nnexp.components.steps import Step
 from nnexp.data.splits import Split, Splitter
 from nnexp.registry import KeyedBy, OneOf, Spec, param
-
 
 Count = Annotated[int, Field(ge=1, le=2**53)]
 

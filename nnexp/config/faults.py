@@ -18,7 +18,7 @@ from nnexp.config.wording import Arm, article, field_arms, is_component, keys_of
 from nnexp.errors import MISSING, Problem, nearest
 from nnexp.registry import FAMILIES, Spec, extras
 
-Path: TypeAlias = tuple[str | int, ...]
+Keys: TypeAlias = tuple[str | int, ...]
 
 _MEANINGS = {"keep_prob": "{} (= 1 − keep_prob)"}
 """Other names for a field whose value has to be converted."""
@@ -40,7 +40,7 @@ class Fault:
     probably meant instead.
     """
 
-    path: Path
+    path: Keys
     problem: Problem
     at_key: bool = False
     meant: str = ""
@@ -57,7 +57,7 @@ class Spot:
     owner: type[Spec]
     arms: list[Arm]
     value: Any
-    path: Path = ()
+    path: Keys = ()
     forms: list[tuple[int, str]] = field(default_factory=list)  # depth and name of a union's form
 
 
@@ -122,13 +122,21 @@ def _step(spot: Spot, part: str | int) -> None:
     if arm.kind in ("list", "dict"):
         spot.arms = arm.type
     elif arm.kind == "keyed":
-        component = arm.type.registered.get(part)
-        spot.arms = [Arm("spec", component, {})] if component else []
-        spot.owner = arm.type
+        spot.owner = arm.type.registered.get(str(part), arm.type)
+        spot.arms = _keyed_arms(spot.owner, spot.value)
     elif arm.kind in ("spec", "choice"):
         spot.owner = chosen(arm.type, within) if arm.kind == "choice" else arm.type
         info = spot.owner.model_fields.get(str(part))
         spot.arms = field_arms(info) if info else []
+
+
+def _keyed_arms(component: type[Spec], value: Any) -> list[Arm]:
+    """A mapping of parameters, or the one number that is short for it."""
+    if not is_component(component):
+        return []
+    if component.shorthand is None or isinstance(value, Mapping):
+        return [Arm("spec", component, {})]
+    return field_arms(component.model_fields[component.shorthand])
 
 
 def chosen(family: type[Spec], value: Any) -> type[Spec]:
@@ -200,6 +208,8 @@ def _fault(one: _Error, data: dict[str, Any]) -> Fault:
     if kind in ("unknown_name", "unknown_key_name"):
         family, near = one.context["family"], one.context["nearest"]
         hint = f"did you mean {near}?" if near else _family_hint(received, family)
+        if kind == "unknown_key_name" and not near:
+            hint = _elsewhere(str(received), one.spot.owner, data)
         message = f"there is no such {family}"
         return fault(message, one.context["allowed"], hint, at_key=kind == "unknown_key_name")
     if kind in ("choice_type", "keyed_type", "name_missing"):
@@ -230,7 +240,7 @@ def _snake(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
-def _unknown_key(owner: type[Spec], path: Path, data: dict[str, Any]) -> Fault:
+def _unknown_key(owner: type[Spec], path: Keys, data: dict[str, Any]) -> Fault:
     """Says which key was meant: of the same mapping, else of another one in the config."""
     key = str(path[-1])
     names: dict[str, str] = {}
@@ -244,6 +254,7 @@ def _unknown_key(owner: type[Spec], path: Path, data: dict[str, Any]) -> Fault:
     allowed = ", ".join(keys_of(owner)) or "it has none"
     message = f"{_title(owner)} has no such key"
     dotted = ".".join(map(str, path))
+    meant = meant if key not in _MEANINGS else ""
     return Fault(path, Problem("", dotted, message, key, allowed, hint), True, meant)
 
 

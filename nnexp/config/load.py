@@ -15,12 +15,13 @@ from pydantic import ValidationError
 from nnexp.components.table import Located
 from nnexp.config import rules, source
 from nnexp.config.experiment import Experiment
-from nnexp.config.faults import Fault, faults, walk
+from nnexp.config.faults import Fault, Keys, faults, walk
 from nnexp.config.source import Loc, Node
 from nnexp.config.wording import Arm
 from nnexp.errors import ConfigError, Problem
 
 _LINE = re.compile(r"(.*):(\d+):(\d+)")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _ATTEMPTS = 5
 
 
@@ -58,22 +59,47 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     node = source.load(path, overrides, problems)
     data: dict[str, Any] = source.plain(_without_nulls(node))
     data.setdefault("name", path.stem[:100])
-    experiment: Experiment | None = None
-    found: list[Fault] = []
-    try:
-        experiment = Experiment.model_validate(data)
-    except ValidationError as error:
-        found = faults(error, Experiment, data)
+    experiment, found = _check(data)
+    found += _within_misspelt(data, found)
     for fault in found:
         place = _place(fault.path, node, path, fault.at_key)
         problems.append(replace(fault.problem, place=place))
     if checked := experiment or _completed(data, found):
+        checked, unknown = _with_files(checked, node)
         broken = [_placed(problem, node, path) for problem in rules.without_data(checked)]
+        broken += [_placed(problem, node, path) for problem in unknown]
         problems += [p for p in broken if not _is_within(p, [f.problem for f in found])]
-    if problems or experiment is None:
+    if problems or checked is None:
         raise ConfigError(_sorted(dict.fromkeys(problems), path))
-    text = path.read_bytes().decode()
-    return Config(path, text, node, _with_places(experiment, node), tuple(overrides))
+    return Config(path, path.read_bytes().decode(), node, checked, tuple(overrides))
+
+
+def _check(data: dict[str, Any]) -> tuple[Experiment | None, list[Fault]]:
+    try:
+        return Experiment.model_validate(data), []
+    except ValidationError as error:
+        return None, faults(error, Experiment, data)
+
+
+def _within_misspelt(data: dict[str, Any], found: Sequence[Fault]) -> Iterator[Fault]:
+    """What is wrong under keys that are misspelt themselves."""
+    corrected = copy.deepcopy(data)
+    renamed = {fault.path: _rename(corrected, fault) for fault in found if fault.meant}
+    for fault in _check(corrected)[1] if renamed else ():
+        for written, meant in renamed.items():
+            if meant and fault.path[: len(meant)] == meant:
+                path = (*written, *fault.path[len(meant) :])
+                problem = replace(fault.problem, path=".".join(map(str, path)))
+                yield replace(fault, path=path, problem=problem)
+
+
+def _rename(data: dict[str, Any], fault: Fault) -> Keys:
+    """Gives a misspelt key the name that was meant, unless that is there; the path it then has."""
+    holder = walk(Experiment, data, fault.path[:-1]).value
+    if not isinstance(holder, dict) or fault.meant in holder:
+        return ()
+    holder[fault.meant] = holder.pop(fault.path[-1])
+    return (*fault.path[:-1], fault.meant)
 
 
 def _without_nulls(node: Node) -> Node:
@@ -115,9 +141,9 @@ def _is_within(problem: Problem, others: Sequence[Problem]) -> bool:
     return any(f"{problem.path}.".startswith(f"{other.path}.") for other in others)
 
 
-def _loc(dotted: str, node: Node) -> tuple[str | int, ...]:
+def _loc(dotted: str, node: Node) -> Keys:
     """The keys and indices that a dotted path stands for."""
-    loc: tuple[str | int, ...] = ()
+    loc: Keys = ()
     for part in dotted.split(".") if dotted else ():
         here = source.find(node, loc)
         in_list = here is not None and isinstance(here.value, list) and part.isdigit()
@@ -137,23 +163,32 @@ def _sorted(problems: Iterable[Problem], path: Path) -> list[Problem]:
     return sorted(problems, key=key)
 
 
-def _with_places(experiment: Experiment, node: Node) -> Experiment:
-    """The experiment with absolute file names, each relative to where it was written."""
-    data = experiment.data
+def _with_files(experiment: Experiment, node: Node) -> tuple[Experiment, list[Problem]]:
+    """The experiment with absolute file names, each relative to where it was written.
+
+    `${NAME}` in them stands for an environment variable; a problem for each that isn't set.
+    """
+    data, problems = experiment.data, list[Problem]()
     changes = {
-        part: _resolved(spec, node, ("data", part))
+        part: _with_absolute(spec, node, part, problems)
         for part, spec in (("source", data.source), ("split", data.split))
     }
-    return experiment.model_copy(update={"data": data.model_copy(update=changes)})
+    return experiment.model_copy(update={"data": data.model_copy(update=changes)}), problems
 
 
-def _resolved(spec: Located, node: Node, loc: tuple[str, ...]) -> Located:
+def _with_absolute(spec: Located, node: Node, part: str, problems: list[Problem]) -> Located:
     changes: dict[str, str] = {}
     for name in spec.paths:
-        value, written = getattr(spec, name), source.find(node, (*loc, name))
-        if isinstance(value, str) and written is not None:
-            file = written.place.file
-            changes[name] = os.path.abspath((file.parent if file else Path.cwd()) / value)
+        value, written = getattr(spec, name), source.find(node, ("data", part, name))
+        if not isinstance(value, str) or written is None or written.value != value:
+            continue
+        for variable in _VARIABLE.findall(value):
+            if variable not in os.environ:
+                message, hint = f"{variable} is not set", f"for example export {variable}=~/data"
+                problems.append(Problem("", f"data.{part}.{name}", message, value, hint=hint))
+        known = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), value)
+        folder = written.place.file.parent if written.place.file else Path.cwd()
+        changes[name] = os.path.abspath(folder / os.path.expanduser(known))
     return spec.model_copy(update=changes)
 
 
@@ -182,12 +217,11 @@ def _completed(data: dict[str, Any], found: Sequence[Fault]) -> Experiment | Non
 def _mend(data: dict[str, Any], fault: Fault, first: bool) -> None:
     """Puts something valid at a fault's path, or leaves it out; after that, what holds it."""
     path = fault.path
-    holder = walk(Experiment, data, path[:-1]).value
-    if first and isinstance(holder, dict) and fault.meant and fault.meant not in holder:
-        holder[fault.meant] = holder.pop(path[-1])
+    holder: Any = walk(Experiment, data, path[:-1]).value
+    if first and fault.meant and _rename(data, fault):
         return
     valid = next(_valid(walk(Experiment, data, path).arms), None)
-    if first and isinstance(holder, (dict, list)) and valid is not None:
+    if first and holder is not None and valid is not None:
         holder[path[-1]] = valid
         return
     path = path if first else path[:-1] or path
@@ -200,7 +234,7 @@ def _mend(data: dict[str, Any], fault: Fault, first: bool) -> None:
 
 
 def _valid(arms: Sequence[Arm]) -> Iterator[Any]:
-    """A valid value of each simple form; numbers are small, so that sums of shares stay in bounds."""
+    """A valid value of each simple form; numbers are small, so that sums stay in bounds."""
     for arm in arms:
         low = arm.limits.get("ge", arm.limits.get("gt", 0))
         high = arm.limits.get("le", arm.limits.get("lt", low + 2))

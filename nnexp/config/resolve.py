@@ -6,8 +6,8 @@ from typing import Any
 
 from nnexp.components.losses import CrossEntropy, Loss, Mse, Task
 from nnexp.components.metrics import R2, Accuracy, Error, LossMetric, Mae, Metric, Rmse
-from nnexp.components.steps import Step
 from nnexp.components.regularizers import L1
+from nnexp.components.steps import Step
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -93,7 +94,7 @@ def _words(arm: Arm) -> str:
         case "spec":
             return "a mapping with " + ", ".join(keys_of(arm.type))
         case "choice":
-            return f"{article(arm.type.family)} ({names_of(arm.type)})"
+            return f"one of {names_of(arm.type)}"
         case "keyed":
             return f"a mapping from {arm.type.family} ({names_of(arm.type)}) to its parameters"
 
@@ -155,7 +156,9 @@ def bounds(arms: Iterable[Arm]) -> str:
 
 
 def number(value: float) -> str:
-    """A bound as people write it: 0.5, 1,000, 1e9."""
+    """A bound as people write it: 0.5, 1,000, 1e9, 2^53."""
+    if value >= 2**50 and math.log2(value).is_integer():
+        return f"2^{math.log2(value):.0f}"
     short = f"{value:g}"
     if "e" in short and float(short) == value:
         mantissa, exponent = short.split("e")

@@ -15,10 +15,8 @@ from typing import Any
 from nnexp.config.experiment import Experiment
 from nnexp.config.source import dump
 from nnexp.errors import (
-    DataError,
     Diverged,
     Interrupted,
-    OutOfResources,
     RunError,
     Terminated,
     UsageError,
@@ -76,7 +74,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     now = datetime.now(UTC)
     run = RunDir.create(out, plan.resolved.name, now)
     with run.lock():
-        manifest = {
+        manifest: dict[str, Any] = {
             "kind": "run" if _single(order) else "group",
             "status": "running",
             "created": now.isoformat(timespec="seconds"),
@@ -339,8 +337,8 @@ def _extended(
             raise UsageError(f"--epochs {epochs} is less than the run's {training.epochs}")
         if experiment.schedule.uses_total:
             raise UsageError(
-                f"a {experiment.schedule.component} schedule is laid out over the run's whole length:"
-                " it can't be trained longer; start a new run"
+                f"a {experiment.schedule.component} schedule is laid out over the whole length of "
+                "a run: this one can't be trained longer; start a new one"
             )
         update = {"training": training.model_copy(update={"epochs": epochs})}
         experiment, changed = experiment.model_copy(update=update), True

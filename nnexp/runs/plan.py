@@ -13,7 +13,7 @@ from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.config.resolve import resolve, stated_task
 from nnexp.config.rules import with_data
-from nnexp.data.prepare import Prepared, default_steps, prepare
+from nnexp.data.prepare import Precision, Prepared, default_steps, prepare
 from nnexp.data.splits import assign
 from nnexp.errors import ConfigError
 from nnexp.train.program import Signature, build_layers, check_shapes, pack_key
@@ -39,10 +39,10 @@ class Plan:
 
     def signature(self, member: int) -> Signature:
         """What the member's network must fit."""
-        return signature(self.table, self.tables[self.split_of[member]])
+        return signature(self.tables[self.split_of[member]])
 
 
-def signature(table: Table, prepared: Prepared, part: str = "train") -> Signature:
+def signature(prepared: Prepared, part: str = "train") -> Signature:
     """What a network for these data must fit."""
     classes = prepared.classes
     targets = len(classes) if classes is not None else prepared.targets.shape[1]
@@ -106,18 +106,18 @@ def relocated(experiment: Experiment, root: Path) -> Experiment:
     """The experiment with its data files looked up by their names in another folder."""
     data = experiment.data
     changes = {}
-    for field, spec in (("source", data.source), ("split", data.split)):
+    for key, spec in (("source", data.source), ("split", data.split)):
         names = {n: v for n in spec.paths if isinstance(v := getattr(spec, n), str)}
         moved = {n: str(root.absolute() / Path(v).name) for n, v in names.items()}
-        changes[field] = spec.model_copy(update=moved)
+        changes[key] = spec.model_copy(update=moved)
     return experiment.model_copy(update={"data": data.model_copy(update=changes)})
 
 
 def prepared_for(member: Experiment, table: Table) -> Prepared:
     """A member's split, and the data prepared for it."""
-    assert member.task is not None and member.preprocessing is not None
+    assert member.preprocessing is not None
     parts = assign(member.data.split, table)
-    precision = "float64" if member.training.precision == "float64" else "float32"
+    precision: Precision = "float64" if member.training.precision == "float64" else "float32"
     return prepare(table, parts, member.preprocessing, precision, bool(member.data.scale_target))
 
 

@@ -24,7 +24,7 @@ from nnexp.data.prepare import Prepared
 from nnexp.lazy import torch
 from nnexp.runs.files import Writer, writing
 from nnexp.runs.rundir import RunDir
-from nnexp.analysis.stats import describe
+from nnexp.stats import describe
 from nnexp.train import evaluate
 from nnexp.train.loop import Pack
 from nnexp.train.state import MemberState, Row, TrainState
@@ -53,7 +53,7 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
         **heading(experiment),
     }
     prepared = pack.feed.tables[pack.feed.split_of[number]]
-    texts = []
+    texts: list[str] = []
     for part in ("train", "dev", "test"):
         if part in pack.feed.parts:
             scores, text = score(pack, number, tensors, part, table, prepared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
-from nnexp.data.prepare import Pipeline, Prepared
+from nnexp.data.prepare import RESIDENT_BYTES, Pipeline, Prepared
 from nnexp.data.splits import assign
 from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
@@ -101,11 +102,21 @@ def _score(
             )
     if split not in parts:
         raise UsageError(f"{run.path} has no {split} split; it has {', '.join(parts)}")
-    prepared = pipeline.on(table, parts)
+    prepared = _reapplied(pipeline, table, parts)
     notes += prepared.notes
     metrics = _metrics(run, experiment, table, prepared, split)
     recorded = run.read_json("summary.json").get(split) if data is None else None
     return Scores(run.path, split, metrics, len(parts[split]), notes, recorded)
+
+
+def _reapplied(pipeline: Pipeline, table: Table, parts: Mapping[str, np.ndarray]) -> Prepared:
+    """The table prepared as the run prepared its own, with nothing fitted anew."""
+    size = len(table) * math.prod(pipeline.input_shape) * np.dtype(pipeline.precision).itemsize
+    inputs, notes = None, list[str]()
+    if size <= RESIDENT_BYTES:
+        inputs, notes = pipeline.transform(table.features)
+    targets = pipeline.encode(table)
+    return Prepared(pipeline, inputs, targets, parts, table.features, tuple(notes))
 
 
 def _metrics(
@@ -115,7 +126,7 @@ def _metrics(
     dtype = torch.float64 if experiment.training.precision == "float64" else torch.float32
     torch.set_num_threads(int(run.read_manifest().get("threads") or torch.get_num_threads()))
     # Any part stands in for the training rows, whose number scoring never uses.
-    fit = signature(table, prepared, split)
+    fit = signature(prepared, split)
     pack = Pack([experiment], fit, feed([prepared], [0], device, dtype), device)
     program = pack.program([0])
     tensors = _weights(run, program)

@@ -108,7 +108,7 @@ def feed(
 
 
 def batch_bounds(rows: int, size: int, joins_last: bool) -> list[tuple[int, int]]:
-    """Start and stop of each batch of an epoch; a last one of one example may join the one before."""
+    """Start and stop of each batch of an epoch; a last one of one row may join its neighbour."""
     starts = list(range(0, rows, size))
     stops = [*starts[1:], rows]
     if joins_last and len(starts) > 1 and stops[-1] - starts[-1] == 1:

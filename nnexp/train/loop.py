@@ -128,7 +128,7 @@ def _measure(
 
 
 def _observe(member: MemberState, experiment: Experiment) -> bool:
-    """Let a member's stopping and schedule see its newest row; True when its weights are the best."""
+    """Let a member's stopping and schedule see its newest row; True if its weights are the best."""
     row = member.history[-1]
     if not math.isfinite(row["train/step_loss"]) or not math.isfinite(row["train/loss"]):
         member.status = "diverged"

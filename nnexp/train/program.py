@@ -206,11 +206,7 @@ class Program:
             hyper = self._hyper(list(same))
             stages.append(Stage(layer, hyper, tuple(places[False]), tuple(places[True])))
             shape = declared.output
-        if shape != (self.outputs,):
-            raise _unfit(
-                "model",
-                f"its last layer gives {shape} an example; the task needs ({self.outputs},)",
-            )
+        assert shape == (self.outputs,), "see check_shapes"
         self.stages = tuple(stages)
         self.layout = Layout(tuple(entries[False]), sizes[False])
         self.buffer_layout = Layout(tuple(entries[True]), sizes[True])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from nnexp.analysis.scores import bounds_of
-from nnexp.analysis.stats import describe
+from nnexp.stats import describe
 
 HIGHER = {"accuracy": True, "loss": False, "error": False, "rmse": False, "mae": False, "r2": True}
 CONFIG = {

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats as reference
 
 from nnexp.analysis.compare import compare, histories
-from nnexp.analysis.stats import two_way
+from nnexp.stats import two_way
 from nnexp.errors import RunError, UsageError
 
 Write = Callable[..., Path]

@@ -99,7 +99,7 @@ def test_every_source_has_a_reference():
     assert set(OURS) == builtin | {"csv", "idx", "npy"}
 
 
-def test_nothing_heavy_is_imported(tmp_path):
+def test_nothing_heavy_is_imported():
     code = (
         "import sys; from nnexp.components.datasets import Digits; Digits().load();"
         "import nnexp.data.prepare, nnexp.data.splits;"
@@ -415,13 +415,13 @@ class TestNpy:
         np.save(tmp_path / "y.npy", np.zeros(3))
         source = Npy(features="x.npy", targets="y.npy")
         np.save(path, np.array([{}, {}, {}], object), allow_pickle=True)
-        with pytest.raises(DataError, match="can't be read as .npy"):
+        with pytest.raises(DataError, match=r"can't be read as \.npy"):
             source.load(tmp_path)
         np.save(path, np.zeros((3, 1000)))
         content = path.read_bytes()
         for damaged in (content[:-8], content[:40], b"", b"garbage" * 9):
             path.write_bytes(damaged)
-            with pytest.raises(DataError, match="can't be read as .npy"):
+            with pytest.raises(DataError, match=r"can't be read as \.npy"):
                 source.load(tmp_path)
         np.savez(tmp_path / "x.npz", a=np.zeros(3))
         (tmp_path / "x.npz").rename(path)

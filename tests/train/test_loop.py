@@ -1,4 +1,4 @@
-"""The loop: going on from any instant ends with the same bits, and members stop when they should."""
+"""The loop: going on from any instant gives the same bits; members stop when they should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member in a pack is the member alone: streams exactly, one step to 1e-12, short runs to 1e-9."""
+"""A member in a pack is the member alone: streams exactly, a step to 1e-12, short runs to 1e-9."""
 
 from __future__ import annotations
 

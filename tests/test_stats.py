@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 from scipy.optimize import brentq
 
-from nnexp.analysis.stats import (
+from nnexp.stats import (
     Estimate,
     corrected_paired,
     corrected_welch,
