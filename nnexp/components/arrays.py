@@ -70,7 +70,7 @@ def read_idx(path: Path) -> np.ndarray:
             dtype, shape = _idx_header(path, file.read(4), file)
             size = int(np.prod(shape, dtype=object)) * dtype.itemsize
             if packed:
-                content = file.read(size + 1)
+                content = _at_most(file, size + 1)
                 found = len(content)
             else:
                 found = path.stat().st_size - 4 - 4 * len(shape)
@@ -84,10 +84,19 @@ def read_idx(path: Path) -> np.ndarray:
     return np.memmap(path, dtype, mode="r", offset=4 + 4 * len(shape), shape=shape)
 
 
+def _at_most(file: IO[bytes] | gzip.GzipFile, size: int) -> bytes:
+    """Up to `size` bytes, without setting that much memory aside: a damaged header may say any."""
+    pieces, left = [], size
+    while left and (piece := file.read(min(left, 2**20))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
 def _idx_header(
     path: Path, magic: bytes, file: IO[bytes] | gzip.GzipFile
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] == 0:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or not 0 < magic[3] < 9:
         raise DataError(f"{path}: is not an IDX file (it begins with {magic.hex() or 'nothing'})")
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:

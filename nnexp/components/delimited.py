@@ -192,20 +192,29 @@ def _inferred(path: Path, file: TextIO, form: Form) -> tuple[Form, list[list[str
     with _opened(path, form.encoding) as again:
         form = replace(form, separator=separator)
         rows = [row for _, row in islice(_rows(path, again, form), _SAMPLE)]
+    if not rows:
+        raise DataError(f"{path}: has no field that isn't blank")
     return replace(form, decimal=form.decimal or _decimal(rows, separator)), rows
 
 
 def _separator(sample: list[str]) -> str:
     """The first separator by which nearly all lines have the same number of fields, two or more."""
     for separator in (*_SEPARATORS, " "):
-        parsed = (
-            map(str.split, sample) if separator == " " else csv.reader(sample, delimiter=separator)
-        )
-        widths = Counter(len(row) for row in parsed if row)
-        width, count = widths.most_common(1)[0]
-        if width > 1 and count >= 0.8 * sum(widths.values()):
+        widths = _widths(sample, separator)
+        width, count = widths.most_common(1)[0] if widths else (0, 0)
+        if width > 1 and count >= 0.8 * widths.total():
             return separator
     return ","
+
+
+def _widths(sample: list[str], separator: str) -> Counter[int]:
+    """How many lines have how many fields; none if they can't be read with this separator."""
+    if separator == " ":
+        return Counter(len(line.split()) for line in sample)
+    try:
+        return Counter(len(row) for row in csv.reader(sample, delimiter=separator) if row)
+    except csv.Error:
+        return Counter()
 
 
 def _decimal(rows: list[list[str]], separator: str) -> str:

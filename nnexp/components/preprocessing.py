@@ -92,9 +92,9 @@ class Standardize(_Scaling):
 
     def fit(self, rows: TrainingRows) -> State:
         moments, like = self._moments(rows)
-        state = self._state(
-            like, moments.mean, np.sqrt(moments.m2 / moments.count), moments.constant, 0.0
-        )
+        mean = np.where(moments.constant, moments.low, moments.mean)  # exactly its value
+        std = np.sqrt(moments.m2 / moments.count)
+        state = self._state(like, mean, std, moments.constant, 0.0)
         for column, factor in self.factors.items():
             if column not in like.names:
                 close = nearest(column, like.names)
@@ -141,7 +141,7 @@ def _grouped(features: Features, per: Per) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ascontiguousarray(np.broadcast_to(values, shape))
+    return np.array(np.broadcast_to(values, shape))
 
 
 # -- projections -----------------------------------------------------------------------------------

@@ -146,13 +146,13 @@ class Split(Splitter):
         shares = {"train": rest if train is None else train, **shares}
         codes = table.target if split.stratify else np.zeros(len(table), np.int64)
         drawn = _draw(pool.astype(np.int64), codes, shares, split.seed)
-        unused = drawn.pop("unused")
+        del drawn["unused"]
         found = {part: np.sort({**fixed, **drawn}[part]) for part in PARTS if part in fixed | drawn}
         for part, rows in found.items():
             if not len(rows):
                 size = f"{shares[part]:g} of {len(pool)} examples"
                 raise DataError(f"data.split.{part}: would be empty ({size})")
-        return Parts(found, tuple(_notes(table, found, len(unused))))
+        return Parts(found, tuple(_notes(table, found)))
 
     def _fixed(self, table: Table, root: Path) -> dict[str, np.ndarray]:
         """The rows of the parts that the source or an index file says."""
@@ -264,8 +264,8 @@ def allocate(counts: Sequence[int], shares: Sequence[float]) -> list[list[int]]:
     return table
 
 
-def _notes(table: Table, parts: Mapping[str, np.ndarray], unused: int) -> Iterator[str]:
-    if unused:
+def _notes(table: Table, parts: Mapping[str, np.ndarray]) -> Iterator[str]:
+    if unused := len(table) - sum(map(len, parts.values())):
         yield f"split: {unused} of {len(table)} examples are in no part"
     if table.classes is None:
         return

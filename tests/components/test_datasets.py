@@ -2,6 +2,7 @@ import gzip
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -284,6 +285,52 @@ class TestCsv:
         path.write_text("\n".join(separator.join(line) for line in lines))
         table = Csv(path=str(path), target="y").load()
         np.testing.assert_array_equal(table.features.numeric, values)
+
+
+class TestGarbage:
+    """Whatever a file holds, it is read or refused with DataError."""
+
+    def attempt(self, tmp_path_factory, content, source):
+        folder = tmp_path_factory.mktemp("garbage")
+        (folder / "f").write_bytes(content)
+        with suppress(DataError):
+            assert isinstance(source.load(folder), Table)
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        content=st.one_of(
+            st.binary(max_size=60),
+            st.binary(max_size=60).map(gzip.compress),
+            st.binary(max_size=60).map(lambda b: b"\x1f\x8b" + b),
+            st.text(st.sampled_from('a,;1."\n\r \t|-e_\0ä'), max_size=60).map(str.encode),
+        )
+    )
+    def test_csv(self, tmp_path_factory, content):
+        self.attempt(tmp_path_factory, content, Csv(path="f", target=0))
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        head=st.sampled_from([b"", b"\0\0\x08\x01", b"\0\0\x08\x03", b"\0\0\x0d\x02", b"\x1f\x8b"]),
+        body=st.one_of(
+            st.binary(max_size=40),
+            st.lists(st.integers(0, 3), max_size=12).map(
+                lambda v: b"".join(struct.pack(">I", i) for i in v)
+            ),
+        ),
+        pack=st.booleans(),
+    )
+    def test_idx(self, tmp_path_factory, head, body, pack):
+        content = gzip.compress(head + body) if pack else head + body
+        self.attempt(tmp_path_factory, content, Idx(images="f", labels="f"))
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        content=st.one_of(
+            st.binary(max_size=60), st.binary(max_size=90).map(lambda b: b"\x93NUMPY\x01\x00" + b)
+        )
+    )
+    def test_npy(self, tmp_path_factory, content):
+        self.attempt(tmp_path_factory, content, Npy(features="f", targets="f"))
 
 
 class TestIdx:

@@ -1,0 +1,301 @@
+"""All that is shown: results to stdout, everything else to stderr. The only user of rich.
+
+Colours and the progress bar are for terminals only; elsewhere the same words come as plain lines.
+rich is imported when there is a table or a bar to draw.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from nnexp.errors import ConfigError
+
+Style: TypeAlias = Literal["", "bold", "dim", "good", "bad", "warning", "name"]
+Cell: TypeAlias = str | tuple[str, Style]
+
+_STYLES = {
+    "": "",
+    "bold": "bold",
+    "dim": "dim",
+    "good": "bold green",
+    "bad": "bold red",
+    "warning": "yellow",
+    "name": "cyan",
+}
+_UNBOUNDED = 1000
+"""Columns where there is no terminal: nothing is cut."""
+_PROSE = 100
+"""Columns after which sentences are wrapped."""
+
+
+# -- results ---------------------------------------------------------------------------------------
+
+
+def say(text: str = "", style: Style = "") -> None:
+    """A line or a paragraph on stdout; plain text, whatever is in it."""
+    say_parts([(text, style)])
+
+
+def say_parts(parts: Sequence[tuple[str, Style]]) -> None:
+    """A paragraph on stdout in pieces of different styles."""
+    width = _width(sys.stdout)
+    if not sys.stdout.isatty() and sum(len(text) for text, _ in parts) <= width:
+        print("".join(clean(text) for text, _ in parts))
+    else:
+        _print(_text(parts), min(_PROSE, width))
+
+
+def say_verbatim(text: str) -> None:
+    """Text on stdout as it is, such as YAML: not wrapped, nor anything replaced in it."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def say_json(data: Any) -> None:
+    """Strict JSON on stdout: NaN and infinities are null."""
+    print(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (0,),
+    indent: int = 0,
+) -> None:
+    """A table without lines. right, whole: columns that are flush right, that are not wrapped."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=any(head), header_style="bold")
+    for i, name in enumerate(head):
+        justify: Literal["left", "right"] = "right" if i in right else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=i in whole)
+    for row in rows:
+        cells = [cell if isinstance(cell, tuple) else (cell, "") for cell in row]
+        table.add_row(*(Text(clean(text), style=_STYLES[style]) for text, style in cells))
+    _print(Padding(table, (0, 0, 0, indent)), _width(sys.stdout))
+
+
+def is_wide(columns: int) -> bool:
+    """Whether lines of so many columns fit; they always do where there is no terminal."""
+    return _width(sys.stdout) >= columns
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+
+def note(text: str, style: Style = "dim") -> None:
+    """Something worth knowing, on stderr."""
+    if sys.stderr.isatty():
+        _console(sys.stderr).print(clean(text), style=_STYLES[style])
+    else:
+        print(clean(text), file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    note(f"warning: {text}", "warning")
+
+
+def show_error(error: Exception) -> None:
+    """An error on stderr, each problem of a config on its own."""
+    text = clean(str(error))
+    if not sys.stderr.isatty():
+        print(text if isinstance(error, ConfigError) else f"error: {text}", file=sys.stderr)
+        return
+    err = _console(sys.stderr)
+    if not isinstance(error, ConfigError):
+        err.print(_text([("error: ", "bad"), (text, "")]), soft_wrap=True)
+        return
+    err.print(text.partition("\n")[0], style=_STYLES["bad"])
+    for problem in error.problems:
+        first, *rest = clean(str(problem)).split("\n")
+        place = clean(problem.place)
+        body = first.removeprefix(place + ": ")
+        key, separator, message = body.partition(": ") if problem.path else ("", "", body)
+        parts: list[tuple[str, Style]] = [(place, "dim"), (": ", "dim")]
+        err.print(
+            _text([*parts, (key, "name"), (separator, ""), (message, "bold")]), soft_wrap=True
+        )
+        for line in rest:
+            err.print(line, style="green" if line.startswith("    hint:") else "", soft_wrap=True)
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+class Progress:
+    """How far long work has come: a bar on a terminal, else a plain line now and then.
+
+    total: how many units there are; unit: what one of them is called.
+    """
+
+    EVERY = 5.0
+    """Seconds between two lines where there is no terminal."""
+
+    def __init__(self, total: int, unit: str, quiet: bool = False) -> None:
+        self.total, self.unit, self.quiet = total, unit, quiet
+        self._shown = time.monotonic()
+        self._bar = _bar(unit, total) if sys.stderr.isatty() and not quiet else None
+
+    def is_due(self) -> bool:
+        """Whether it is time to show something again; asked before costly words are made."""
+        wait = 0.1 if self._bar is not None else self.EVERY
+        return not self.quiet and time.monotonic() - self._shown >= wait
+
+    def advance(self, done: int, speed: str, details: str) -> None:
+        """`done` units are done. speed: `3.2 epochs/s, 12 s left`; details: a line of numbers."""
+        self._shown = time.monotonic()
+        if self._bar is not None:
+            self._bar.advance_to(done, speed, details)
+        elif not self.quiet:
+            print(f"{self.unit} {done}/{self.total}  {details}  {speed}", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar(unit: str, total: int) -> Any:
+    """rich's bar with a line of details under it, started; it goes away when it is stopped."""
+    from rich import progress
+    from rich.text import Text
+
+    class Bar(progress.Progress):
+        details = Text()
+
+        def get_renderables(self) -> Any:
+            yield self.make_tasks_table(self.tasks)
+            yield self.details
+
+        def advance_to(self, done: int, speed: str, details: str) -> None:
+            self.details = Text(details, style=_STYLES["name"], overflow="ellipsis", no_wrap=True)
+            self.update(task, completed=done, speed=speed)
+
+    bar = Bar(
+        progress.TextColumn(f"{unit} {{task.completed:.0f}}/{{task.total:.0f}}"),
+        progress.BarColumn(bar_width=None),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("{task.fields[speed]}", style="dim"),
+        console=_console(sys.stderr),
+        transient=True,
+        refresh_per_second=5,
+        expand=True,
+    )
+    task = bar.add_task(unit, total=total, speed="")
+    bar.start()
+    return bar
+
+
+# -- numbers in words ------------------------------------------------------------------------------
+
+
+def value(x: float | None) -> str:
+    """Four digits; a dash for what is not known."""
+    if x is None or not math.isfinite(x):
+        return "–"
+    return f"{x:.4f}" if 0.001 <= abs(x) < 10 else f"{x:.4g}"
+
+
+def spread(described: Mapping[str, Any]) -> str:
+    """`0.946 ± 0.012`, the standard deviation with two digits; one value alone as it is."""
+    mean, sd = described.get("mean"), described.get("sd")
+    if mean is None or sd is None:
+        return value(mean)
+    places = _places(sd)
+    return f"{mean:.{places}f} ± {sd:.{places}f}" if places is not None else f"{value(mean)} ± 0"
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 2) -> str:
+    """`0.926 to 0.965`, exact to `digits` digits of its width."""
+    if bounds is None:
+        return "–"
+    low, high = bounds
+    places = _places(high - low, digits) if math.isfinite(high - low) else None
+    form = ".4g" if places is None else f".{places}f"
+    return f"{low:{form}} to {high:{form}}"
+
+
+def _places(size: float, digits: int = 2) -> int | None:
+    """Decimal places that show `digits` digits of `size`."""
+    if not size > 1e-12:
+        return None
+    return min(max(digits - 1 - math.floor(math.log10(size)), 0), 12)
+
+
+def duration(seconds: float | None) -> str:
+    """`0.9 s`, `12 s`, `2 min 05 s`, `1 h 03 min`."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def plain(data: Any) -> Any:
+    """What JSON can hold: NaN and infinities as null, paths as text."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {str(key): plain(item) for key, item in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [plain(item) for item in data]
+    return str(data) if isinstance(data, Path) else data
+
+
+def clean(text: str) -> str:
+    """The text without control characters: names and values may come from anywhere."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+# -- rich ------------------------------------------------------------------------------------------
+
+
+@cache
+def _console(file: Any) -> Any:
+    from rich.console import Console
+
+    return Console(file=file, width=_width(file), markup=False, highlight=False, emoji=False)
+
+
+def _width(file: Any) -> int:
+    """Columns: COLUMNS if it is set, else the terminal's, else enough for anything."""
+    fallback = 80 if file.isatty() else 0
+    columns = shutil.get_terminal_size((fallback, 24)).columns if fallback else 0
+    told = os.environ.get("COLUMNS", "")
+    return columns or (int(told) if told.isdigit() and int(told) else _UNBOUNDED)
+
+
+def _print(drawing: Any, width: int) -> None:
+    """Draws on stdout without blanks at the ends of lines."""
+    out = _console(sys.stdout)
+    with out.capture() as drawn:
+        out.print(drawing, width=width)
+    for line in drawn.get().splitlines():
+        print(line.rstrip())
+
+
+def _text(parts: Sequence[tuple[str, Style]]) -> Any:
+    from rich.text import Text
+
+    return Text.assemble(*((clean(text), _STYLES[style]) for text, style in parts))

@@ -1,0 +1,140 @@
+"""What `nnexp runs` and `nnexp show RUN` show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nnexp.cli import console
+from nnexp.cli.console import Cell, Style
+from nnexp.cli.summary import show_summary
+from nnexp.runs.index import Entry, entry
+from nnexp.runs.rundir import RunDir
+
+_ALL = range(5)
+_STATUS: dict[str, Style] = {
+    "finished": "",
+    "running": "good",
+    "interrupted": "warning",
+    "diverged": "bad",
+    "failed": "bad",
+    "damaged": "bad",
+}
+
+
+def entries_to_json(found: Sequence[Entry]) -> list[dict[str, Any]]:
+    return [asdict(line) for line in found]
+
+
+def show_entries(found: Sequence[Entry], folder: Path) -> None:
+    """A line for each run or group, by folder if lines are short; then what is wrong with any."""
+    if not found:
+        console.note(f"there are no runs in {folder}")
+    if console.is_wide(130):
+        rows = [[*_line(one), str(one.path)] for one in found]
+        console.say_table(["status", "kind", "time", "test", "path"], rows, right=[2], whole=_ALL)
+    else:
+        for parent in dict.fromkeys(one.path.parent for one in found):
+            console.say(str(parent), "name")
+            rows = [[one.path.name, *_line(one)] for one in found if one.path.parent == parent]
+            console.say_table([""] * 5, rows, right=[3], whole=_ALL, indent=2)
+    for one in found:
+        if one.problem:
+            console.warn(f"{one.path}: {one.problem}")
+
+
+def _line(one: Entry) -> list[Cell]:
+    score = {"mean": one.value, "sd": one.sd}
+    return [
+        (one.status, _STATUS.get(one.status, "")),
+        console.count(one.members, "model") if one.kind == "group" else one.kind,
+        console.duration(one.seconds) if one.seconds is not None else "",
+        f"{one.primary} {console.spread(score)}" if one.value is not None else "",
+    ]
+
+
+def run_to_json(run: RunDir) -> dict[str, Any]:
+    manifest = run.read_manifest()
+    return {
+        "path": run.path,
+        "status": entry(run.path).status,
+        "manifest": manifest,
+        "summary": run.read_json(run.summary) if run.summary.exists() else None,
+        "config": run.read_yaml(run.resolved) if run.resolved.exists() else None,
+        "files": [{"name": name, "bytes": size} for name, size in _files(run)],
+    }
+
+
+def show_run(run: RunDir) -> None:
+    """What a run or group was, what came out of it, and which files it left."""
+    manifest = run.read_manifest()
+    status = entry(run.path).status
+    console.say(f"{manifest.get('name', '')}  {run.path}", "bold")
+    console.say_table(["", ""], [[(k, "dim"), v] for k, v in _facts(manifest, status)], indent=2)
+    if run.resolved.exists():
+        console.say("config", "bold")
+        config = run.read_yaml(run.resolved)
+        rows: list[list[Cell]] = [[(k, "name"), brief(v)] for k, v in _highlights(config)]
+        console.say_table(["", ""], rows, indent=2)
+    if run.summary.exists():
+        console.say("results", "bold")
+        show_summary(run.read_json(run.summary), manifest.get("seconds"))
+    console.say("files", "bold")
+    files: list[list[Cell]] = [[name, f"{size:,} bytes"] for name, size in _files(run)]
+    console.say_table(["", ""], files, right=[1], indent=2)
+    if status == "interrupted":
+        console.note(f"go on with: nnexp train --resume {run.path}", "warning")
+
+
+def _facts(manifest: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]]:
+    members = manifest.get("members")
+    kind = str(manifest.get("kind"))
+    if members:
+        kind += f" of {console.count(members, 'model')} that differ in their {manifest['varies']}"
+    yield "what", kind
+    yield "status", status
+    yield "created", str(manifest.get("created", ""))
+    if manifest.get("seconds") is not None:
+        yield "took", f"{console.duration(manifest['seconds'])} on {manifest.get('device', '?')}"
+    if manifest.get("parameters") is not None:
+        yield "parameters", f"{manifest['parameters']:,}"
+    data, split = manifest.get("data") or {}, manifest.get("split") or {}
+    counts = ", ".join(f"{part} {n:,}" for part, n in (split.get("counts") or {}).items())
+    if data.get("rows") is not None:
+        yield "examples", f"{data['rows']:,}" + (f" ({counts})" if counts else "")
+    if manifest.get("overrides"):
+        yield "options", " ".join(f"--set {text}" for text in manifest["overrides"])
+    versions = {"nnexp": manifest.get("nnexp"), **(manifest.get("versions") or {})}
+    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
+    if manifest.get("git_commit"):
+        yield "commit", str(manifest["git_commit"])
+
+
+def _highlights(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if key == "data" and isinstance(value, Mapping):
+            yield from ((f"data.{part}", inner) for part, inner in value.items())
+        elif key != "name" and value not in (None, {}, []):
+            yield key, value
+
+
+def brief(value: Any) -> str:
+    """A part of a config on one line: `adam (lr 0.01, beta1 0.9)`."""
+    if isinstance(value, Mapping):
+        rest = {k: v for k, v in value.items() if k != "name" and v is not None}
+        inner = ", ".join(f"{k} {brief(v)}" for k, v in rest.items())
+        if "name" in value:
+            return f"{value['name']} ({inner})" if inner else str(value["name"])
+        return inner
+    if isinstance(value, list):
+        return "[" + ", ".join(brief(item) for item in value) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _files(run: RunDir) -> list[tuple[str, int]]:
+    found = [path for path in sorted(run.path.iterdir()) if path.is_file() and path.name != "lock"]
+    return [(path.name, path.stat().st_size) for path in found]

@@ -1,0 +1,116 @@
+"""`nnexp ls`, `explain` and `schema`: what can be written in a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnexp.cli import console
+from nnexp.cli.console import Cell
+from nnexp.errors import UsageError, nearest
+
+
+def ls(
+    family: Annotated[
+        str | None, typer.Argument(metavar="FAMILY", help="optimizer, schedule, layer, …")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what a config can name, by family.
+
+    \b
+    Example:
+      nnexp ls optimizer
+    """
+    from nnexp.config.catalogue import families
+
+    found = families()
+    if family is not None and family not in found:
+        close = nearest(family, found)
+        hint = f"; did you mean {close}?" if close else ""
+        raise UsageError(f"there is no family '{family}' (there are: {', '.join(found)}){hint}")
+    chosen = found if family is None else {family: found[family]}
+    if as_json:
+        console.say_json(chosen)
+        return
+    for name, components in chosen.items():
+        if family is None:
+            console.say(name, "bold")
+        rows: list[list[Cell]] = [[(n, "name"), text] for n, text in components.items()]
+        console.say_table(["", ""], rows, indent=2)
+
+
+def explain(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A component, a family, a section, or a key.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Explain something that a config can name.
+
+    \b
+    Examples:
+      nnexp explain optimizer.adam
+      nnexp explain training
+      nnexp explain config
+    """
+    from nnexp.config.catalogue import describe
+
+    found = describe(name)
+    if as_json:
+        console.say_json([one.to_json() for one in found])
+        return
+    for number, one in enumerate(found):
+        if number:
+            console.say()
+        console.say(one.name, "bold")
+        for paragraph in one.text.split("\n\n"):
+            console.say("  " + " ".join(paragraph.split()))
+        if one.components:
+            rows: list[list[Cell]] = [[(n, "name"), text] for n, text in one.components.items()]
+            console.say_table(["", ""], rows, indent=2)
+        elif one.parameters:
+            console.say()
+            console.say_table(
+                ["key", "value", "default", "meaning"],
+                [
+                    [
+                        (p.name, "name"),
+                        f"{p.type} {p.range}".strip(),
+                        p.default,
+                        p.description + (f" ({p.unit})" if p.unit else ""),
+                    ]
+                    for p in one.parameters
+                ],
+                indent=2,
+            )
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a config.
+
+    With it, editors complete and check a config while it is written.
+
+    \b
+    Example:
+      nnexp schema -o nnexp.schema.json
+      and as the first line of a config:
+      # yaml-language-server: $schema=nnexp.schema.json
+    """
+    from nnexp.config.catalogue import schema as config_schema
+
+    text = json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        console.say_verbatim(text)
+        return
+    from nnexp.runs.files import write_text
+
+    write_text(output, text)
+    console.say(str(output))

@@ -1,0 +1,192 @@
+"""`nnexp eval`, `compare`, `runs` and `show`: what runs have left."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnexp.cli import console
+from nnexp.errors import ConfigError, UsageError
+
+
+class Part(StrEnum):
+    """A part of the data."""
+
+    TRAIN = "train"
+    DEV = "dev"
+    TEST = "test"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's or a group's directory.")]
+
+
+def eval_(
+    run: Run,
+    split: Annotated[Part, typer.Option(help="The part of its data to score.")] = Part.TEST,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Score new data from this file instead.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run or a group, on its data or on new data.
+
+    \b
+    Examples:
+      nnexp eval runs/digits/2026-11-20T10-15-02-3f9a
+      nnexp eval runs/adult/2026-11-20T10-15-02-3f9a --data new.csv
+    """
+    from nnexp.cli.scoring import scores_to_json, show_scores
+    from nnexp.runs.rundir import RunDir
+
+    opened = RunDir.open(run)  # tells quickly what is wrong
+    from nnexp.runs.score import evaluate_run
+
+    is_group = opened.read_manifest()["kind"] == "group"
+    found = evaluate_run(run, split.value, data, data_root)
+    if as_json:
+        console.say_json(scores_to_json(run, found, is_group))
+    else:
+        show_scores(found, is_group)
+
+
+def compare(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="A B …", help="All runs, or all groups of runs.")
+    ],
+    metric: Annotated[
+        str | None, typer.Option(help="What the verdict is about. [default: the primary one]")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Differences smaller than this don't matter.")
+    ] = None,
+    split: Annotated[Part, typer.Option(help="The part of the data to compare on.")] = Part.TEST,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the learning curves (.png, .svg, .pdf)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how runs differ, and whether it was luck.
+
+    Compares two or more runs, or two or more groups of runs: their configs and their results.
+
+    Only the primary metric gets a verdict; the others and the cost are shown beside it.
+
+    \b
+    Examples:
+      nnexp compare runs/constant/… runs/1cycle/…
+      nnexp compare runs/constant/… runs/1cycle/… --metric loss --margin 0.01
+    """
+    from nnexp.analysis.compare import compare as compare_runs
+
+    found = compare_runs(paths, metric, margin, split.value)
+    if plot is not None:
+        from nnexp.analysis.compare import histories
+        from nnexp.report.plots import learning_curves
+
+        learning_curves(histories(found), found.metric, plot)
+    if as_json:
+        console.say_json(found.to_json())
+        return
+    from nnexp.cli.comparing import show_comparison
+
+    show_comparison(found)
+    if plot is not None:
+        console.note(f"learning curves: {plot}")
+
+
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to look.", show_default=True)
+    ] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """List the runs and groups in a folder, newest first.
+
+    \b
+    Example:
+      nnexp runs
+    """
+    from nnexp.cli.listing import entries_to_json, show_entries
+    from nnexp.runs.index import find
+
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    found = find(folder)
+    if as_json:
+        console.say_json(entries_to_json(found))
+    else:
+        show_entries(found, folder)
+
+
+def show(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|CONFIG", help="A run's directory, or a config file.")
+    ],
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Fill in every default (a config's data are read).")
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: what it was, what came out, which files it left. Or a config, checked.
+
+    \b
+    Examples:
+      nnexp show runs/digits/2026-11-20T10-15-02-3f9a
+      nnexp show --resolved digits.yaml
+    """
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        _show_config(path, resolved, set_ or [], as_json)
+        return
+    if set_:
+        raise UsageError("--set changes a config, and can't be given for a run")
+    from nnexp.cli.listing import run_to_json, show_run
+    from nnexp.runs.rundir import RunDir
+
+    run = RunDir.open(path)
+    if resolved:
+        config = run.read_yaml(run.resolved)
+        _show_yaml(config, as_json)
+    elif as_json:
+        console.say_json(run_to_json(run))
+    else:
+        show_run(run)
+
+
+def _show_config(path: Path, resolved: bool, overrides: list[str], as_json: bool) -> None:
+    from nnexp.config import source
+    from nnexp.config.load import load_config
+
+    config = load_config(path, overrides)
+    if not resolved:
+        _show_yaml(source.plain(config.node), as_json)
+        return
+    from nnexp.runs.plan import plan_members
+
+    try:
+        plan = plan_members(config.experiment, path.absolute().parent, 1, False)
+    except ConfigError as error:
+        raise config.locate(error) from None
+    for text in plan.notes:
+        console.note(text, "warning")
+    _show_yaml(plan.resolved.dump(), as_json)
+
+
+def _show_yaml(data: object, as_json: bool) -> None:
+    from nnexp.config.source import dump
+
+    if as_json:
+        console.say_json(data)
+    else:
+        console.say_verbatim(dump(data))

@@ -1,0 +1,130 @@
+"""`nnexp train`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnexp.errors import ConfigError, UsageError
+
+
+class Device(StrEnum):
+    """What training.device may be."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Train N models that differ in their seed."),
+    ] = None,
+    splits: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Train K models that differ in seed and split."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Same as --set training.epochs=N; with --resume, train longer.",
+        ),
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="Where to train; auto: on a GPU if there is one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where runs are written. [default: runs]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run or group.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the run's path only.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train an experiment: one run, or a group of runs.
+
+    --seeds and --splits make a group, trained as one program. The path is printed last.
+    Ctrl-C writes a checkpoint first; --resume then goes on exactly.
+
+    \b
+    Examples:
+      nnexp train digits.yaml
+      nnexp train digits.yaml --seeds 10 --set optimizer.lr=0.03
+      nnexp train --resume runs/digits/2026-11-20T10-15-02-3f9a
+    """
+    if (config is None) == (resume is None):
+        raise UsageError("train takes either a CONFIG or --resume RUN")
+    if seeds is not None and splits is not None:
+        raise UsageError("give only one of --seeds and --splits (which varies the seed as well)")
+    if resume is not None:
+        given = {"--set": set_, "--splits": splits, "--device": device, "--out": out}
+        if wrong := [name for name, value in given.items() if value]:
+            raise UsageError(
+                f"{', '.join(wrong)} can't be given with --resume, which goes on with the run as "
+                "it was (--epochs and --seeds extend it)"
+            )
+        _resume(resume, epochs, seeds, quiet, as_json)
+        return
+    assert config is not None
+    overrides = list(set_ or ())
+    if epochs is not None:
+        overrides.append(f"training.epochs={epochs}")
+    if device is not None:
+        overrides.append(f"training.device={device.value}")
+    _start(config, overrides, {"seeds": seeds, "splits": splits}, out, quiet, as_json)
+
+
+def _start(
+    path: Path,
+    overrides: list[str],
+    members: dict[str, int | None],
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from nnexp.config.load import load_config
+
+    config = load_config(path, overrides)
+    from nnexp.cli.live import Live
+    from nnexp.runs.execute import Order, start
+
+    order = Order(
+        config.experiment,
+        config.text,
+        config.path.absolute().parent,
+        seeds=members["seeds"],
+        splits=members["splits"],
+        overrides=config.overrides,
+    )
+    with Live(quiet, as_json) as live:
+        try:
+            live.run = start(order, out or Path("runs"), live)
+        except ConfigError as error:
+            raise config.locate(error) from None
+
+
+def _resume(path: Path, epochs: int | None, seeds: int | None, quiet: bool, as_json: bool) -> None:
+    from nnexp.runs.rundir import RunDir
+
+    RunDir.open(path)  # tells quickly what is wrong
+    from nnexp.cli.live import Live
+    from nnexp.runs.execute import resume
+
+    with Live(quiet, as_json) as live:
+        live.run = resume(path, live, epochs, seeds)

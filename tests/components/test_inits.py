@@ -1,0 +1,201 @@
+"""Every initializer: the moments of its law, its bounds, and streams that never mix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from nnexp import streams
+from nnexp.components.inits import (
+    Constant,
+    GlorotSigmoid,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Initializer,
+    Normal,
+    Orthogonal,
+)
+from nnexp.components.layer import Slot
+from nnexp.components.layers import Conv2d, Linear
+
+
+@dataclass(frozen=True)
+class Law:
+    """The distribution of one weight, and its standard deviation in a layer's slot."""
+
+    kind: Literal["constant", "normal", "uniform", "orthogonal"]
+    std: Callable[[Slot], float]
+
+
+REFERENCES: dict[str, Law] = {
+    "constant": Law("constant", lambda _: 0.0),
+    "normal": Law("normal", lambda _: 0.01),
+    "glorot_normal": Law("normal", lambda s: (2 / (s.fan_in + s.fan_out)) ** 0.5),
+    "glorot_uniform": Law("uniform", lambda s: (2 / (s.fan_in + s.fan_out)) ** 0.5),
+    "glorot_sigmoid": Law("uniform", lambda s: 4 * (2 / (s.fan_in + s.fan_out)) ** 0.5),
+    "he_normal": Law("normal", lambda s: (2 / s.fan_in) ** 0.5),
+    "he_uniform": Law("uniform", lambda s: (2 / s.fan_in) ** 0.5),
+    "orthogonal": Law("orthogonal", lambda s: max(s.shape[0], math.prod(s.shape[1:])) ** -0.5),
+}
+"""The law of a weight for each initializer without options."""
+
+SLOTS: dict[str, Slot] = {
+    "tall": Linear(units=60).declare((300,)).slots[0],
+    "wide": Linear(units=400).declare((90,)).slots[0],
+    "square": Linear(units=150).declare((150,)).slots[0],
+    "conv": Conv2d(channels=64, kernel=3).declare((24, 9, 9)).slots[0],
+    "wide conv": Conv2d(channels=8, kernel=5).declare((64, 9, 9)).slots[0],
+}
+ALPHA = 1e-4  # streams are fixed, so a statistical test passes always or never
+
+Sampled = pytest.mark.parametrize(
+    "name", [n for n, law in REFERENCES.items() if law.kind != "constant"]
+)
+Shapes = pytest.mark.parametrize("slot", SLOTS.values(), ids=SLOTS)
+
+
+def make(name: str, **options: Any) -> Initializer:
+    return Initializer.registered[name].model_validate({"name": name, **options})  # type: ignore[return-value]
+
+
+def sample(spec: Initializer, slot: Slot, seed: int = 0) -> np.ndarray:
+    stream = streams.key(seed, streams.INITIALIZATION, 0)
+    return spec.sample(slot.shape, slot.fan_in, slot.fan_out, stream)
+
+
+def test_every_initializer_has_a_reference() -> None:
+    assert set(REFERENCES) == set(Initializer.registered)
+
+
+def test_fans_count_inputs_and_outputs_times_the_area() -> None:
+    assert (SLOTS["tall"].fan_in, SLOTS["tall"].fan_out) == (300, 60)
+    assert (SLOTS["conv"].fan_in, SLOTS["conv"].fan_out) == (24 * 9, 64 * 9)
+
+
+@Sampled
+@Shapes
+def test_a_weight_has_the_moments_of_its_law(name: str, slot: Slot) -> None:
+    law, weight = REFERENCES[name], sample(make(name), slot)
+    assert weight.shape == slot.shape
+    assert weight.dtype == np.float64
+    n, std = weight.size, law.std(slot)
+    assert abs(weight.mean()) < 4 * std / math.sqrt(n)
+    assert weight.std() == pytest.approx(std, rel=4 / math.sqrt(n))
+    kurtosis = {"normal": 0.0, "uniform": -1.2, "orthogonal": 0.0}[law.kind]
+    assert stats.kurtosis(weight.ravel()) == pytest.approx(kurtosis, abs=0.12)
+    if law.kind == "normal":
+        assert stats.kstest(weight.ravel() / std, "norm").pvalue > ALPHA
+    if law.kind == "uniform":
+        bound = math.sqrt(3) * std
+        assert np.abs(weight).max() < bound
+        assert np.abs(weight).max() > bound * (1 - 10 / n)
+        assert stats.kstest((weight.ravel() / bound + 1) / 2, "uniform").pvalue > ALPHA
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_scale_is_a_factor(name: str, scale: float) -> None:
+    extra = {"value": 2.0} if name == "constant" else {}
+    slot = SLOTS["conv"]
+    scaled, plain = (
+        sample(make(name, scale=scale, **extra), slot),
+        sample(make(name, **extra), slot),
+    )
+    np.testing.assert_allclose(scaled, scale * plain, rtol=1e-14)
+    assert np.abs(plain).max() > 0
+
+
+@Sampled
+def test_a_stream_gives_the_same_weights_and_another_gives_others(name: str) -> None:
+    slot, spec = SLOTS["tall"], make(name)
+    first, again, other = sample(spec, slot), sample(spec, slot), sample(spec, slot, seed=1)
+    assert np.array_equal(first, again)
+    assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 5 / math.sqrt(first.size)
+    assert len(np.unique(first)) == first.size
+
+
+@given(
+    st.sampled_from(sorted(REFERENCES)),
+    st.lists(st.integers(1, 6), min_size=2, max_size=2) | st.just([3, 2, 3, 3]),
+    st.integers(0, 2**53),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_shape_is_filled_with_finite_numbers(name: str, shape: list[int], seed: int) -> None:
+    fan = math.prod(shape[1:])
+    weight = make(name).sample(tuple(shape), fan, shape[0], streams.key(seed))
+    assert weight.shape == tuple(shape)
+    assert np.isfinite(weight).all()
+
+
+def test_initializers_may_differ_between_members() -> None:
+    assert Normal(std=0.5).pack_key() is None
+    assert HeNormal().pack_key() is None
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_constant_is_the_same_everywhere() -> None:
+    assert (sample(Constant(), SLOTS["conv"]) == 0).all()
+    assert (sample(Constant(value=-1.5, scale=2.0), SLOTS["tall"]) == -3.0).all()
+
+
+def test_std_of_normal() -> None:
+    weight = sample(Normal(std=2.0), SLOTS["tall"])
+    assert weight.std() == pytest.approx(2.0, rel=0.03)
+    np.testing.assert_allclose(weight, 200 * sample(Normal(), SLOTS["tall"]), rtol=1e-12)
+
+
+def test_glorot_sigmoid_is_four_times_glorot_uniform() -> None:
+    sigmoid, uniform = (sample(s, SLOTS["tall"]) for s in (GlorotSigmoid(), GlorotUniform()))
+    np.testing.assert_allclose(sigmoid, 4 * uniform, rtol=1e-14)
+
+
+def test_the_bounds_of_the_uniform_laws() -> None:
+    """±√(6/(in + out)) and ±√(6/in)."""
+    slot = SLOTS["tall"]
+    assert np.abs(sample(GlorotUniform(), slot)).max() == pytest.approx((6 / 360) ** 0.5, rel=1e-3)
+    assert np.abs(sample(HeUniform(), slot)).max() == pytest.approx((6 / 300) ** 0.5, rel=1e-3)
+
+
+@Shapes
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+def test_orthogonal(slot: Slot, gain: float) -> None:
+    """WᵀW = gain²·I along the shorter dimension of W flattened to [units, fan_in]."""
+    weight = sample(Orthogonal(gain=gain), slot).reshape(slot.shape[0], -1)
+    rows, columns = weight.shape
+    gram = weight.T @ weight if rows >= columns else weight @ weight.T
+    np.testing.assert_allclose(gram, gain**2 * np.eye(min(rows, columns)), atol=1e-12)
+
+
+def test_orthogonal_matrices_are_uniformly_distributed() -> None:
+    """First entries, signs and determinants of 2000 3 × 3 matrices under Haar's law."""
+    drawn = np.stack([Orthogonal().sample((3, 3), 3, 3, streams.key(n)) for n in range(2000)])
+    for entry in drawn.reshape(2000, 9).T:  # uniform on [−1, 1], by Archimedes
+        assert stats.kstest((entry + 1) / 2, "uniform").pvalue > ALPHA
+    positive = int((np.linalg.det(drawn) > 0).sum())
+    assert stats.binomtest(positive, 2000).pvalue > ALPHA
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"name": "normal", "std": 0},
+        {"name": "normal", "scale": -1},
+        {"name": "orthogonal", "gain": 0},
+        {"name": "constant", "value": 1e9},
+        {"name": "he_normal", "gain": 1},
+    ],
+)
+def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Initializer.registered[bad["name"]].model_validate(bad)
