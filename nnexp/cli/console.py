@@ -139,18 +139,18 @@ class Progress:
     total: how many units there are; unit: what one of them is called.
     """
 
-    EVERY = 5.0
-    """Seconds between two lines where there is no terminal."""
+    PATIENCE = 5.0, 60.0
+    """Seconds before the first line where there is no terminal; and, growing, at most."""
 
     def __init__(self, total: int, unit: str, quiet: bool = False) -> None:
         self.total, self.unit, self.quiet = total, unit, quiet
         self._shown = time.monotonic()
         self._bar = _bar(unit, total) if sys.stderr.isatty() and not quiet else None
+        self._wait = self.PATIENCE[0] if self._bar is None else 0.1
 
     def is_due(self) -> bool:
         """Whether it is time to show something again; asked before costly words are made."""
-        wait = 0.1 if self._bar is not None else self.EVERY
-        return not self.quiet and time.monotonic() - self._shown >= wait
+        return not self.quiet and time.monotonic() - self._shown >= self._wait
 
     def advance(self, done: int, speed: str, details: str) -> None:
         """`done` units are done. speed: `3.2 epochs/s, 12 s left`; details: a line of numbers."""
@@ -159,6 +159,7 @@ class Progress:
             self._bar.advance_to(done, speed, details)
         elif not self.quiet:
             print(f"{self.unit} {done}/{self.total}  {details}  {speed}", file=sys.stderr)
+            self._wait = min(1.5 * self._wait, self.PATIENCE[1])
 
     def close(self) -> None:
         if self._bar is not None:
@@ -212,6 +213,8 @@ def spread(described: Mapping[str, Any]) -> str:
     mean, sd = described.get("mean"), described.get("sd")
     if mean is None or sd is None:
         return value(mean)
+    if 0 < abs(mean) < 1e-3:
+        return f"{mean:.2e} ± {sd:.1e}"
     places = _places(sd)
     return f"{mean:.{places}f} ± {sd:.{places}f}" if places is not None else f"{value(mean)} ± 0"
 
@@ -222,7 +225,7 @@ def interval(bounds: Sequence[float] | None, digits: int = 2) -> str:
         return "–"
     low, high = bounds
     places = _places(high - low, digits) if math.isfinite(high - low) else None
-    form = ".4g" if places is None else f".{places}f"
+    form = ".4g" if places is None or places > 4 else f".{places}f"
     return f"{low:{form}} to {high:{form}}"
 
 

@@ -61,7 +61,8 @@ class Live(Reporter):
             models = console.count(len(pack.members), "model")
             console.note(f"training {models} on {pack.device}{which} → {run.path}")
         primary = (first.metrics or [])[0].component
-        columns = ["train/loss", "dev/loss", f"train/{primary}", f"dev/{primary}"]
+        has_dev = "dev" in pack.feed.parts
+        columns = ["train/loss", "dev/loss", f"{'dev' if has_dev else 'train'}/{primary}"]
         self._columns = list(dict.fromkeys(columns))
         self._progress = console.Progress(first.training.epochs, "epoch", self.quiet)
         self._begun, self._first = 0.0, (0, 0)

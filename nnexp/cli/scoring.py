@@ -40,7 +40,7 @@ def show_scores(found: Sequence[Scores], is_group: bool) -> None:
     console.say(f"{found[0].split}: {examples}", "bold")
     rows: list[list[Cell]]
     if is_group:
-        head = ["", "mean ± sd", "95 % of mean", "models"]
+        head = ["", "mean ± sd", "95 % interval", "models"]
         rows = [
             [metric, console.spread(x), console.interval(x["interval"]), str(x["n"])]
             for metric, x in _described(found).items()

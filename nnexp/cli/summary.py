@@ -36,7 +36,7 @@ def show_summary(summary: Mapping[str, Any], seconds: float | None = None) -> No
             row.append((interval(found[-1].get("interval")), style))
         rows.append(row)
     if is_group:
-        head.append(f"{last}: 95 % of mean")
+        head.append("95 % interval")
     say_table(head, rows, right=range(1, len(head)), indent=2)
     say("  " + _course(summary, seconds), "dim")
     if is_group and summary.get("diverged"):

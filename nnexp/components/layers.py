@@ -181,21 +181,21 @@ class BatchNorm(Layer):
         return Declared(shape, slots)
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
-        dtype = x.dtype
-        if dtype is torch.bfloat16:
-            x = x.float()
-        if ctx.training:
-            over = [1, *range(3, x.ndim)]  # all but member and feature or channel
-            var, mean = torch.var_mean(x, dim=over, correction=0, keepdim=True)
-            count = x.numel() // mean.numel()
-            with torch.no_grad():
-                unbiased = var.detach()[:, 0] * (count / max(count - 1, 1))
-                own["running_mean"].lerp_(mean.detach()[:, 0], self.momentum)
-                own["running_var"].lerp_(unbiased, self.momentum)
-        else:
-            mean, var = own["running_mean"][:, None], own["running_var"][:, None]
-        scale = torch.rsqrt(var + self.eps) * own["gamma"][:, None]
-        return torch.addcmul(own["beta"][:, None], x - mean, scale).to(dtype)
+        members, rows = x.shape[:2]
+        # One channel a member and feature, [B, M·C, …]: torch's kernel, many times as quick as
+        # the formula in separate operations.
+        flat = x.transpose(0, 1).flatten(1, 2)
+        flat = flat.float() if x.dtype is torch.bfloat16 else flat
+        scale, shift = own["gamma"].flatten().to(flat.dtype), own["beta"].flatten().to(flat.dtype)
+        mean, var = own["running_mean"].clone().flatten(), own["running_var"].clone().flatten()
+        training = ctx.training and flat.numel() > len(mean)  # one value has no variance
+        out = functional.batch_norm(
+            flat, mean, var, scale, shift, training, self.momentum, self.eps
+        )
+        if training:
+            own["running_mean"].copy_(mean.view_as(own["running_mean"]))
+            own["running_var"].copy_(var.view_as(own["running_var"]))
+        return out.view(rows, members, *x.shape[2:]).transpose(0, 1).to(x.dtype)
 
 
 class Dropout(Layer):

@@ -14,12 +14,14 @@ from nnexp.components.metrics import Metric
 from nnexp.components.models import Sequential
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
+from nnexp.data.prepare import check_steps
+from nnexp.data.splits import Split
 from nnexp.errors import Problem, nearest
 
 
 def without_data(experiment: Experiment) -> list[Problem]:
     """Every combination of fields that can't work, whatever the data."""
-    checks = (_dev_needed, _batches_of_one, _monitor, _tasks, _weight_decay, _schedule)
+    checks = (_split, _dev_needed, _batches_of_one, _monitor, _tasks, _weight_decay, _schedule)
     return [problem for check in checks for problem in check(experiment)]
 
 
@@ -34,7 +36,18 @@ def with_data(experiment: Experiment, table: Table) -> list[Problem]:
         experiment.loss.outputs(count)
     except ValueError as error:
         found.append(Problem("", "loss", str(error), experiment.loss.component))
+    steps = experiment.preprocessing or []
+    for number, message in check_steps(steps, table.features):
+        path = f"preprocessing.{number}" if number < len(steps) else "preprocessing"
+        found.append(Problem("", path, message.removeprefix("preprocessing: ")))
     return found
+
+
+def _split(experiment: Experiment) -> Iterator[Problem]:
+    split = experiment.data.split
+    if isinstance(split, Split):
+        for field, message in split.conflicts():
+            yield Problem("", f"data.split.{field}".rstrip("."), message)
 
 
 def _dev_needed(experiment: Experiment) -> Iterator[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -25,10 +24,12 @@ from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.files import append_text, write_json, write_text, writing
-from nnexp.runs.plan import Plan, plan_members
+from nnexp.runs.plan import Plan, plan_members, read_experiment
 from nnexp.runs.rundir import RunDir
+from nnexp.train.device import choose_device, members_that_fit, memory_explained
 from nnexp.train.feed import feed
 from nnexp.train.loop import Hooks, Pack, train
+from nnexp.train.program import Program
 from nnexp.train.state import TrainState
 
 
@@ -69,8 +70,6 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     Raises ConfigError, DataError, Diverged, Interrupted, Terminated, OutOfResources.
     """
     plan = plan_members(order.experiment, order.folder, _count(order), order.splits is not None)
-    for text in plan.notes:
-        reporter.note(text)
     now = datetime.now(UTC)
     run = RunDir.create(out, plan.resolved.name, now)
     with run.lock():
@@ -88,7 +87,6 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
             manifest |= {
                 "members": count,
                 "varies": "split" if order.splits is not None else "seed",
-                "packs": [list(p) for p in plan.packs],
                 "additions": [{"at": manifest["created"], "members": count}],
             }
         with writing() as files:
@@ -109,22 +107,20 @@ def resume(
     run = RunDir.open(path)
     with run.lock():
         manifest = run.read_manifest()
-        experiment = Experiment.model_validate(run.read_yaml("resolved.yaml"))
+        experiment = read_experiment(run)
         experiment, changed = _extended(experiment, manifest, epochs, seeds)
         if manifest["status"] in ("finished", "diverged") and not changed:
             reporter.note(f"{path} is finished; nothing was changed")
             return run
         is_group = manifest["kind"] == "group"
         count = manifest["members"] if is_group else 1
-        packs = manifest.get("packs", [[0]])
+        packs = manifest.get("packs", [])
         by_split = manifest.get("varies") == "split"
         plan = plan_members(experiment, Path.cwd(), count, by_split, packs)
         if plan.table.fingerprint != manifest["data"]["fingerprint"]:
             raise RunError(
                 f"the data of {path} has changed since it was trained: it can't go on exactly"
             )
-        if is_group:
-            manifest["packs"] = [list(p) for p in plan.packs]
         manifest["status"] = "running"
         with writing() as files:
             files.add_text(run.resolved, dump(plan.resolved.dump()))
@@ -147,6 +143,9 @@ class _Execution:
         """Train every pack, then write what each member leaves, and the group's summary."""
         device = choose_device(self.plan.resolved)
         self._same_machine(device)
+        for text in self.plan.notes:
+            self._note(text)
+        self._form_packs(device)
         total, summaries = 0.0, dict[int, dict[str, Any]]()
         with self._signals():
             for number, members in enumerate(self.plan.packs):
@@ -205,9 +204,27 @@ class _Execution:
             epoch=ended,
         )
         if now.active:
-            train(pack, now, hooks)
+            with memory_explained():
+                train(pack, now, hooks)
             save(now)
         return pack, now, before + time.perf_counter() - begun
+
+    def _form_packs(self, device: torch.device) -> None:
+        """Split new packs that do not fit in memory; what is formed is kept for every resume."""
+        formed = [list(p) for p in self.manifest.get("packs", [])]
+        for members in self.plan.packs[len(formed) :]:
+            first = members[0]
+            program = Program([self.plan.members[first]], self.plan.signature(first), device)
+            size = program.members[0].training.batch_size
+            rows = program.signature.train_rows
+            most = members_that_fit(program, rows if size == "full" else min(size, rows))
+            if most < len(members):
+                self._note(f"{len(members)} members do not fit in memory: {most} train at a time")
+            formed += [list(members[i : i + most]) for i in range(0, len(members), most)]
+        self.plan.packs = formed
+        if self.manifest["kind"] == "group":
+            self.manifest["packs"] = formed
+            write_json(self.run.manifest, self.manifest)
 
     def _home(self, member: int) -> RunDir:
         return self.run.make_member(member) if self.manifest["kind"] == "group" else self.run
@@ -311,19 +328,6 @@ def make_pack(plan: Plan, members: Sequence[int], device: torch.device) -> Pack:
     split_of = [used.index(plan.split_of[m]) for m in members]
     data = feed([plan.tables[u] for u in used], split_of, device, dtype)
     return Pack(experiments, plan.signature(members[0]), data, device)
-
-
-def choose_device(experiment: Experiment) -> torch.device:
-    """The device that the config asks for. Raises UsageError when there is none."""
-    wanted = experiment.training.device
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise UsageError("training.device is cuda, but torch finds no CUDA device")
-    device = torch.device("cuda" if there and wanted != "cpu" else "cpu")
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    return device
 
 
 def _extended(

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.config.resolve import resolve, stated_task
 from nnexp.config.rules import with_data
 from nnexp.data.prepare import Precision, Prepared, default_steps, prepare
 from nnexp.data.splits import assign
-from nnexp.errors import ConfigError
+from nnexp.errors import ConfigError, DamagedRun
+from nnexp.runs.rundir import RunDir
 from nnexp.train.program import Signature, build_layers, check_shapes, pack_key
 
 
@@ -85,6 +88,16 @@ def plan_members(
         check_shapes(build_layers(member, fit, loss), fit, loss.outputs(fit.targets))
     _form_packs(plan)
     return plan
+
+
+def read_experiment(run: RunDir) -> Experiment:
+    """A run's resolved.yaml. Raises DamagedRun."""
+    try:
+        return Experiment.model_validate(run.read_yaml("resolved.yaml"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"])
+        raise DamagedRun(f"{run.resolved}: {where}: {first['msg']}") from None
 
 
 def load(experiment: Experiment) -> Table:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
@@ -18,9 +17,9 @@ from nnexp.data.splits import assign
 from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
-from nnexp.runs.execute import choose_device
-from nnexp.runs.plan import load, relocated, signature
+from nnexp.runs.plan import load, read_experiment, relocated, signature
 from nnexp.runs.rundir import RunDir
+from nnexp.train.device import choose_device
 from nnexp.train.feed import feed
 from nnexp.train.loop import Pack
 from nnexp.train.program import Program
@@ -64,16 +63,6 @@ def evaluate_run(
         raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
     tables: dict[str, Table] = {}
     return [_score(member, split, data, data_root, tables) for member in members]
-
-
-def read_experiment(run: RunDir) -> Experiment:
-    """A run's resolved.yaml. Raises DamagedRun."""
-    try:
-        return Experiment.model_validate(run.read_yaml("resolved.yaml"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"])
-        raise DamagedRun(f"{run.resolved}: {where}: {first['msg']}") from None
 
 
 def _score(

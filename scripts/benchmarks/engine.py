@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.loops import LR, Run, Task
 from nnexp.config.experiment import Experiment
 from nnexp.runs.execute import make_pack
 from nnexp.runs.plan import Plan, plan_members
 from nnexp.train.loop import Hooks, Pack, train
+
+from .loops import LR, Run, Task
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.loops import LR, Run, Task, network
+from .loops import LR, Run, Task, network
 
 
 def frameworks(task: Task) -> tuple[dict[str, Run], list[str]]:

@@ -41,6 +41,10 @@ class Task:
         """Updates in one training."""
         return self.epochs * math.ceil(len(self.x) / self.batch)
 
+    def batches(self) -> tuple[Tensor, ...]:
+        """The rows of each batch of an epoch, on the device."""
+        return torch.split(torch.randperm(len(self.x), device=self.device), self.batch)
+
     def wait(self) -> None:
         """Until the device has done all it was given."""
         if self.device.type == "cuda":
@@ -77,7 +81,7 @@ def plain(task: Task) -> Run:
                     x, y = x.to(task.device), y.to(task.device)
                     optimizer.zero_grad()
                     loss = loss_fn(model(x), y)
-                    loss.backward()
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
 
         return task.clock(train)
@@ -90,7 +94,7 @@ def by_hand(task: Task) -> dict[str, Run]:
     ways = {
         "fused Adam": _resident(task, fused=True),
         "foreach Adam": _resident(task, foreach=True),
-        "for-loop Adam": _resident(task, foreach=False),
+        "for-loop Adam": _resident(task),
         "flat parameters": _flat(task, _by_autograd),
         "own backward pass": _flat(task, _by_formula),
     }
@@ -99,20 +103,20 @@ def by_hand(task: Task) -> dict[str, Run]:
     return {f"{BY_HAND}, {name}": run for name, run in ways.items()}
 
 
-def _resident(task: Task, **how: bool) -> Run:
+def _resident(task: Task, fused: bool = False, foreach: bool = False) -> Run:
     """Data on the device, batches by index, torch's modules and optimizer."""
     xs, ys = task.x.to(task.device), task.y.to(task.device)
 
     def run() -> float:
         model = network(task)
-        optimizer = torch.optim.Adam(model.parameters(), lr=LR, **how)
+        optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=fused, foreach=foreach)
 
         def train() -> None:
             for _ in range(task.epochs):
-                for index in torch.randperm(len(xs), device=task.device).split(task.batch):
+                for index in task.batches():
                     loss = functional.cross_entropy(model(xs[index]), ys[index])
                     optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
+                    torch.autograd.backward(loss)
                     optimizer.step()
 
         return task.clock(train)
@@ -160,7 +164,7 @@ def _flat(task: Task, way: Callable[[Task, _Flat], Backward]) -> Run:
 
         def train() -> None:
             for _ in range(task.epochs):
-                for index in torch.randperm(len(xs), device=task.device).split(task.batch):
+                for index in task.batches():
                     backward(xs.index_select(0, index), ys.index_select(0, index))
                     flat.adam()
 
@@ -223,10 +227,10 @@ def _graphed(task: Task) -> Run:
 
         def update(x: Tensor, y: Tensor) -> None:
             optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(model(x), y).backward()
+            torch.autograd.backward(functional.cross_entropy(model(x), y))
             optimizer.step()
 
-        aside = torch.cuda.Stream()
+        aside = torch.cuda.Stream(task.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):
@@ -238,7 +242,7 @@ def _graphed(task: Task) -> Run:
 
         def train() -> None:
             for _ in range(task.epochs):
-                for index in torch.randperm(len(xs), device=task.device).split(task.batch):
+                for index in task.batches():
                     if len(index) < task.batch:
                         update(xs[index], ys[index])
                         continue

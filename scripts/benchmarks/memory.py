@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.results import Figure, Found, Timing
-from benchmarks.startup import NNEXP
+from .results import Figure, Found, Timing
+from .startup import NNEXP
 
 FEATURES, CLASSES, BATCH = 256, 10, 1024
 ROW = FEATURES * 4 + 8
@@ -56,7 +56,8 @@ def measure(gigabytes: float, where: Path | None) -> Found:
     for size, cost in zip(sizes, (nothing, small, large, whole), strict=True):
         found.timings.append(Timing(case, f"{size:g} GB", (cost.seconds,)))
     problem = next((c.problem for c in (nothing, small, large, whole) if c.problem), "")
-    peak, growth = (), ()
+    peak: tuple[float, ...] = ()
+    growth: tuple[float, ...] = ()
     if not problem:
         peak = (whole.anonymous / 1e9,)
         growth = ((large.seconds - nothing.seconds) / (small.seconds - nothing.seconds),)

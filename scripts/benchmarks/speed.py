@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from benchmarks.engine import Case, ours
-from benchmarks.frameworks import frameworks
-from benchmarks.loops import BY_HAND, Run, Task, by_hand, plain, scikit_learn
-from benchmarks.results import Figure, Found, Timing, interleave, ratios
+from .engine import Case, ours
+from .frameworks import frameworks
+from .loops import BY_HAND, Run, Task, by_hand, plain, scikit_learn
+from .results import Figure, Found, Timing, interleave, ratios
 
 PLAIN, SKLEARN = "plain PyTorch + DataLoader", "MLPClassifier"
 BEST = "best loop by hand"

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.results import Figure, Found, Timing, interleave, ratios
+from .results import Figure, Found, Timing, interleave, ratios
 
 CASE = "start-up"
 TORCH, TRAIN = "python -c 'import torch'", "nnexp train configs/digits.yaml (20 epochs)"
@@ -78,7 +79,7 @@ def execute(command: Command) -> str:
 def _commands(folder: Path) -> dict[str, Command]:
     typo = folder / "typo.yaml"
     typo.write_text(TYPO)
-    train = [NNEXP, "train", "--out", folder]
+    train: list[str | Path] = [NNEXP, "train", "--out", folder]
     commands = {
         TORCH: Command([sys.executable, "-c", "import torch"]),
         TRAIN: Command([*train, CONFIGS / "digits.yaml"]),
@@ -89,10 +90,8 @@ def _commands(folder: Path) -> dict[str, Command]:
     }
     runs: list[Path] = []
     for name in ("question-constant", "question-1cycle"):
-        try:
+        with suppress(Failed):  # comparing then fails, and that is shown
             execute(Command([*train, CONFIGS / f"{name}.yaml"]))
-        except Failed:  # comparing then fails, and that is shown
-            pass
         runs += sorted((folder / name).glob("*/"))[:1] or [folder / name]
     commands["nnexp compare, two runs"] = Command([NNEXP, "compare", *runs], bound=1.2)
     return commands

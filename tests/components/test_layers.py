@@ -169,10 +169,10 @@ def _both_paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("_both_paths")
 @pytest.mark.parametrize("members", [1, M])
 def test_values_and_gradients_are_torchs(case: Case, members: int) -> None:
-    own = {n: t.requires_grad_() for n, t in tensors(case.spec, case.shape, members).items()}
+    own = tensors(case.spec, case.shape, members)
     x = random(members, B, *case.shape).requires_grad_()
+    wanted = {n: t.requires_grad_() for n, t in own.items() if not n.startswith("running")}
     found = forward(case.spec, x, own)
-    wanted = {n: t for n, t in own.items() if not n.startswith("running")}
     slope = random(*found.shape, seed=1)
     grads = torch.autograd.grad(found, [x, *wanted.values()], slope)
     for member in range(members):

@@ -27,6 +27,7 @@ from nnexp.errors import (
 from nnexp.runs import execute, files
 from nnexp.runs.execute import Order, Reporter, resume, start
 from nnexp.runs.rundir import RunDir
+from nnexp.train.device import choose_device
 from nnexp.train.state import TrainState
 
 EXACT = ("model.safetensors", "last.safetensors", "metrics.csv", "predictions.csv", "summary.json")
@@ -305,4 +306,21 @@ def test_device_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     experiment = Experiment.model_validate({**SMALL, "training": {"device": "cuda"}})
     with pytest.raises(UsageError, match="CUDA"):
-        execute.choose_device(experiment)
+        choose_device(experiment)
+
+
+def test_a_pack_that_does_not_fit_is_split_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(order(SMALL, seeds=5), tmp_path / "whole", Reporter())
+    monkeypatch.setattr(execute, "members_that_fit", lambda *_: 2)
+    reporter = StopsAt(3)
+    with pytest.raises(Interrupted):
+        start(order(SMALL, seeds=5), tmp_path / "split", reporter)
+    assert any("2 train at a time" in note for note in reporter.notes)
+    (path,) = (tmp_path / "split" / "small").iterdir()
+    monkeypatch.undo()  # what was formed stays, whatever fits now
+    group = resume(path, Reporter())
+    assert group.read_manifest()["packs"] == [[0, 1], [2, 3], [4]]
+    mean = [r.read_json("summary.json")["test"]["loss"]["mean"] for r in (whole, group)]
+    assert mean[0] == pytest.approx(mean[1], rel=1e-5)

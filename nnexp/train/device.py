@@ -1,0 +1,71 @@
+"""Where a pack trains, and how many members fit there at once."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nnexp.config.experiment import Experiment
+from nnexp.errors import OutOfResources, UsageError
+from nnexp.lazy import torch
+from nnexp.train.program import Program
+
+COPIES = 6
+"""Parameter-sized tensors a member needs: its own, the best, the gradient twice, an optimizer's two."""
+
+
+def choose_device(experiment: Experiment) -> torch.device:
+    """The device that the config asks for. Raises UsageError when there is none."""
+    wanted = experiment.training.device
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UsageError("training.device is cuda, but torch finds no CUDA device")
+    device = torch.device("cuda" if there and wanted != "cpu" else "cpu")
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return device
+
+
+def members_that_fit(program: Program, batch: int) -> int:
+    """How many members like the program's first one can train at once in the memory that is free.
+
+    An estimate from above: parameter-sized tensors, and each layer's output forward and backward.
+    """
+    size = torch.finfo(program.dtype).bits // 8
+    shape, units = program.signature.inputs, math.prod(program.signature.inputs)
+    for stage in program.stages:
+        shape = stage.layer.declare(shape).output
+        units += 2 * math.prod(shape)
+    one = size * (COPIES * (program.layout.size + program.buffer_layout.size) + batch * units)
+    return max(1, _free(program.device) // one)
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Turns a failed allocation into OutOfResources."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        first = str(error).strip().split("\n")[0]
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in first:
+            raise OutOfResources(
+                "out of memory: try a smaller batch_size or model, or fewer members at once"
+            ) from error
+        raise
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that a pack may take: a good part of what is free now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * 0.8)
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024 * 6 // 10
+    except OSError:
+        pass
+    return 4 * 2**30  # not Linux: what any machine has
