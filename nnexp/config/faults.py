@@ -280,7 +280,7 @@ def _family_hint(name: Any, but: str) -> str:
     """Says what kind of component a name is, if not one of the family it was given for."""
     for family, base in FAMILIES.items():
         if isinstance(name, str) and name in base.registered and family != but:
-            return f"{name} is {article(family)}"
+            return f"{name} is {article(base.registered[name].family)}"
     return ""
 
 

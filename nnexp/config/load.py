@@ -70,7 +70,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         broken += [_placed(problem, node, path) for problem in unknown]
         problems += [p for p in broken if not _is_within(p, [f.problem for f in found])]
     if problems or checked is None:
-        raise ConfigError(_sorted(dict.fromkeys(problems), path))
+        raise ConfigError(_sorted({str(p): p for p in problems}.values(), path))
     return Config(path, path.read_bytes().decode(), node, checked, tuple(overrides))
 
 
@@ -234,7 +234,10 @@ def _mend(data: dict[str, Any], fault: Fault, first: bool) -> None:
 
 
 def _valid(arms: Sequence[Arm]) -> Iterator[Any]:
-    """A valid value of each simple form; numbers are small, so that sums stay in bounds."""
+    """A valid value of each form of which absence may mean something.
+
+    Numbers are small, so that sums of shares stay in bounds.
+    """
     for arm in arms:
         low = arm.limits.get("ge", arm.limits.get("gt", 0))
         high = arm.limits.get("le", arm.limits.get("lt", low + 2))
@@ -243,9 +246,5 @@ def _valid(arms: Sequence[Arm]) -> Iterator[Any]:
                 yield min(low + 1, high)
             case "float":
                 yield low + min(high - low, 1) * 1e-9
-            case "literal":
-                yield arm.type[0]
-            case "bool":
-                yield False
             case "str":
                 yield "x"

@@ -81,7 +81,7 @@ def plain(task: Task) -> Run:
                     x, y = x.to(task.device), y.to(task.device)
                     optimizer.zero_grad()
                     loss = loss_fn(model(x), y)
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
                     optimizer.step()
 
         return task.clock(train)

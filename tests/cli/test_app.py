@@ -160,7 +160,7 @@ def test_exit_codes(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(_: str) -> None:
         raise error
 
     monkeypatch.setattr("nnexp.config.catalogue.describe", fail)
@@ -223,7 +223,7 @@ def test_json_is_all_that_is_on_stdout(
     for line in lines:
         capsys.readouterr()
         assert run([*line, "--json"]) == 0, line
-        json.loads(capsys.readouterr().out, parse_constant=lambda text: pytest.fail(text))
+        json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert run(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["$schema"]
 
