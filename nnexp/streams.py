@@ -12,7 +12,7 @@ Both are plain integer arithmetic and run alike on numpy arrays and torch tensor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +24,6 @@ INITIALIZATION, ORDER, DROPOUT, SAMPLER, AUGMENTATION, SPLIT, SUBSET = range(1, 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
-Ints = TypeVar("Ints", np.ndarray, "torch.Tensor", Any)
-
 
 def key(*parts: int) -> int:
     """One 64-bit signed key from whole numbers such as (seed, purpose, step)."""
@@ -35,8 +33,8 @@ def key(*parts: int) -> int:
     return _signed(state)
 
 
-def mix64(x: Ints) -> Ints:
-    """SplitMix64's finalizer, elementwise on int64 (arithmetic wraps)."""
+def mix64(x: Any) -> Any:
+    """SplitMix64's finalizer, elementwise on an int64 array or tensor (arithmetic wraps)."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _signed(0x94D049BB133111EB)
     return x ^ ((x >> 31) & 0x1FFFFFFFF)

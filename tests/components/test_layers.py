@@ -61,17 +61,17 @@ def linear(shape: Shape, units: int, bias: bool = True) -> Case:
     return Case(Linear(units=units, bias=bias), shape, module)
 
 
-def conv(shape: Shape, channels: int, **how: Any) -> Case:
-    spec = Conv2d(channels=channels, **how)
-    names = {"kernel": "kernel_size", "stride": "stride", "dilation": "dilation", "bias": "bias"}
-    options = {names[k]: v for k, v in how.items() if k in names}
-    options.setdefault("kernel_size", 3)
+def conv(shape: Shape, channels: int, pad: Any = "same", **how: Any) -> Case:
+    """pad: torch's padding, where it is not written as ours."""
+    names = {"kernel": "kernel_size"}
+    options = {names.get(k, k): v for k, v in how.items() if k != "padding"}
+    options = {"kernel_size": 3, "padding": how.get("padding", pad), **options}
 
     def module(own: Tensors) -> nn.Module:
-        inside = nn.Conv2d(shape[0], channels, padding=spec.pad, **options)
+        inside = nn.Conv2d(shape[0], channels, **options)
         return filled(inside, weight=own["weight"], bias=own.get("bias"))
 
-    return Case(spec, shape, module)
+    return Case(Conv2d(channels=channels, **how), shape, module)
 
 
 def batch_norm(shape: Shape, **how: Any) -> Case:
@@ -95,7 +95,9 @@ REFERENCES: dict[str, list[Case]] = {
     "conv2d": [
         conv((3, 8, 7), 4),
         conv((3, 8, 8), 4, bias=False),
-        conv((1, 9, 9), 5, kernel=5, stride=2),
+        conv((1, 9, 9), 5, kernel=5, stride=2, pad=2),
+        conv((2, 9, 8), 3, dilation=3),
+        conv((2, 9, 8), 3, dilation=2, stride=2, pad=2),
         conv((2, 9, 8), 3, kernel=3, stride=3, padding=2, dilation=2),
         conv((2, 9, 8), 3, kernel=2, padding="valid"),
         conv((2, 9, 8), 3, kernel=4, dilation=2, padding="same"),
