@@ -139,9 +139,14 @@ def extras(info: FieldInfo) -> dict[str, Any]:
 def _register(family: type[Spec], cls: type[Spec]) -> None:
     name = cls.model_fields["name"].default
     known = family.registered.get(name)
-    if known is not None and known.__qualname__ != cls.__qualname__:
+    if known is not None and _origin(known) != _origin(cls):
         raise ValueError(f"{family.family} '{name}' is defined twice: {known} and {cls}")
     family.registered[name] = cls
+
+
+def _origin(cls: type[Spec]) -> tuple[str, str]:
+    """Where a class was written: a second look at the same file defines it again, no other one."""
+    return cls.__module__, cls.__qualname__
 
 
 # -- choosing a component by name ------------------------------------------------------------------

@@ -12,6 +12,7 @@ Both are plain integer arithmetic and run alike on numpy arrays and torch tensor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ def mix64(x: Any) -> Any:
 
 def uniform(stream: int, count: int, start: int = 0) -> np.ndarray:
     """`count` float64 in (0, 1), from position `start` of a stream."""
-    high = (_bits(stream, count, start) >> 11) & ((1 << 53) - 1)
-    return np.asarray((high + 0.5) * 2.0**-53)
+    high = (_bits(stream, count, start) >> 12) & ((1 << 52) - 1)
+    return np.asarray((high + 0.5) * 2.0**-52)
 
 
 def normal(stream: int, count: int) -> np.ndarray:
@@ -77,10 +78,9 @@ def keep_mask(
     """
     device = members.device
     position = torch.arange(first, first + rows, dtype=torch.int32, device=device)
-    unit = torch.arange(columns, dtype=torch.int32, device=device)
     start = _mix32_full(members ^ _int32(key(DROPOUT, step, layer)))
     row_bits = _mix32_full(start[:, None] + position * _int32(_GOLDEN))
-    bits = row_bits[:, :, None] ^ _mix32_full(unit * _int32(_GOLDEN >> 16) + 1)
+    bits = row_bits[:, :, None] ^ _unit_bits(columns, device)
     # The last xor-shift of the finalizer is left out: it changes low bits only.
     bits = _mix32(bits)
     # bits are uniform on −2³¹ … 2³¹−1
@@ -98,6 +98,12 @@ def member_keys(seeds: Sequence[int], purpose: int, device: Any) -> torch.Tensor
 def _bits(stream: int, count: int, start: int = 0) -> np.ndarray:
     position = np.arange(start, start + count, dtype=np.int64)
     return np.asarray(mix64(np.int64(stream) + position * np.int64(_signed(_GOLDEN))))
+
+
+@lru_cache(maxsize=64)
+def _unit_bits(columns: int, device: torch.device) -> torch.Tensor:
+    unit = torch.arange(columns, dtype=torch.int32, device=device)
+    return _mix32_full(unit * _int32(_GOLDEN >> 16) + 1)
 
 
 def _mix32(x: torch.Tensor) -> torch.Tensor:

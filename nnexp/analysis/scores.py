@@ -13,21 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnexp.analysis.results import Predictions
+from nnexp.components.metrics import Metric
 from nnexp.stats import Bounds, FloatArray
-
-BOUNDS: dict[str, Bounds] = {
-    "accuracy": (0.0, 1.0),
-    "error": (0.0, 1.0),
-    "mae": (0.0, np.inf),
-    "rmse": (0.0, np.inf),
-    "r2": (-np.inf, 1.0),
-}
-"""What a metric can be; metrics that are not here are not bounded."""
 
 
 def bounds_of(metric: str) -> Bounds | None:
     """What the metric can be, for `stats.describe`; None for anything."""
-    return BOUNDS.get(metric)
+    known = Metric.registered.get(metric)
+    return known.bounds if known is not None and issubclass(known, Metric) else None
 
 
 def difference_bounds(metric: str) -> Bounds | None:

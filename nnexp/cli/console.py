@@ -59,6 +59,14 @@ def say_verbatim(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def say_path(path: Path, style: Style = "") -> None:
+    """A path on a line of its own, which is not wrapped: it may be copied."""
+    if style and sys.stdout.isatty():
+        _console(sys.stdout).print(_text([(str(path), style)]), soft_wrap=True)
+    else:
+        print(clean(str(path)))
+
+
 def say_json(data: Any) -> None:
     """Strict JSON on stdout: NaN and infinities are null."""
     print(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
@@ -97,7 +105,7 @@ def is_wide(columns: int) -> bool:
 def note(text: str, style: Style = "dim") -> None:
     """Something worth knowing, on stderr."""
     if sys.stderr.isatty():
-        _console(sys.stderr).print(clean(text), style=_STYLES[style])
+        _console(sys.stderr).print(clean(text), style=_STYLES[style], soft_wrap=True)
     else:
         print(clean(text), file=sys.stderr)
 

@@ -37,7 +37,7 @@ def show_entries(found: Sequence[Entry], folder: Path) -> None:
         console.say_table(["status", "kind", "time", "test", "path"], rows, right=[2], whole=_ALL)
     else:
         for parent in dict.fromkeys(one.path.parent for one in found):
-            console.say(str(parent), "name")
+            console.say_path(parent, "name")
             rows = [[one.path.name, *_line(one)] for one in found if one.path.parent == parent]
             console.say_table([""] * 5, rows, right=[3], whole=_ALL, indent=2)
     for one in found:
@@ -71,7 +71,7 @@ def show_run(run: RunDir) -> None:
     """What a run or group was, what came out of it, and which files it left."""
     manifest = run.read_manifest()
     status = entry(run.path).status
-    console.say(f"{manifest.get('name', '')}  {run.path}", "bold")
+    console.say_path(run.path, "bold")
     console.say_table(["", ""], [[(k, "dim"), v] for k, v in _facts(manifest, status)], indent=2)
     if run.resolved.exists():
         console.say("config", "bold")
@@ -93,6 +93,7 @@ def _facts(manifest: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]
     kind = str(manifest.get("kind"))
     if members:
         kind += f" of {console.count(members, 'model')} that differ in their {manifest['varies']}"
+    yield "name", str(manifest.get("name", ""))
     yield "what", kind
     yield "status", status
     yield "created", str(manifest.get("created", ""))

@@ -44,7 +44,7 @@ class Live(Reporter):
         if error is None or isinstance(error, Diverged):
             self._finish(self.run)
         elif isinstance(error, Interrupted | Terminated) and not self.as_json:
-            console.say(str(self.run.path))
+            console.say_path(self.run.path)
 
     # -- what execute tells ------------------------------------------------------------------------
 
@@ -118,4 +118,4 @@ class Live(Reporter):
             return
         if summary is not None and not self.quiet:
             show_summary(summary, self._seconds)
-        console.say(str(run.path))
+        console.say_path(run.path)

@@ -57,6 +57,7 @@ def explain(
       nnexp explain training
       nnexp explain config
     """
+    from nnexp.cli.explaining import show_description
     from nnexp.config.catalogue import describe
 
     found = describe(name)
@@ -66,27 +67,7 @@ def explain(
     for number, one in enumerate(found):
         if number:
             console.say()
-        console.say(one.name, "bold")
-        for paragraph in one.text.split("\n\n"):
-            console.say("  " + " ".join(paragraph.split()))
-        if one.components:
-            rows: list[list[Cell]] = [[(n, "name"), text] for n, text in one.components.items()]
-            console.say_table(["", ""], rows, indent=2)
-        elif one.parameters:
-            console.say()
-            console.say_table(
-                ["key", "value", "default", "meaning"],
-                [
-                    [
-                        (p.name, "name"),
-                        f"{p.type} {p.range}".strip(),
-                        p.default,
-                        p.description + (f" ({p.unit})" if p.unit else ""),
-                    ]
-                    for p in one.parameters
-                ],
-                indent=2,
-            )
+        show_description(one)
 
 
 def schema(
@@ -113,4 +94,4 @@ def schema(
     from nnexp.runs.files import write_text
 
     write_text(output, text)
-    console.say(str(output))
+    console.say_path(output)

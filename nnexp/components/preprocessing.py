@@ -113,8 +113,8 @@ class MinMax(_Scaling):
 
     name: Literal["min_max"] = "min_max"
     also = ("minmax", "min_max_scaler", "rescale")
-    low: float = param(0.0, "what the smallest training value becomes")
-    high: float = param(1.0, "what the largest training value becomes")
+    low: float = param(0.0, "what the smallest training value becomes", ge=-1e6, le=1e6)
+    high: float = param(1.0, "what the largest training value becomes", ge=-1e6, le=1e6)
 
     @field_validator("high")
     @classmethod
@@ -231,6 +231,7 @@ class PcaWhiten(_Projection):
         "added to the variances, so that directions with nearly none do not explode on new data",
         when="null: 0 if components are limited, else 1e-5 of the mean variance",
         ge=0,
+        le=1e6,
     )
 
     def fit(self, rows: TrainingRows) -> State:
@@ -292,6 +293,7 @@ class OneHot(Step):
     min_frequency: int | float | None = param(
         None,
         "categories rarer than this count (from 1), or share of the rows (below 1), are pooled",
+        le=10**9,
     )
 
     @field_validator("min_frequency")

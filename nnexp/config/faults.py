@@ -212,7 +212,10 @@ def _fault(one: _Error, data: dict[str, Any]) -> Fault:
             hint = _elsewhere(str(received), one.spot.owner, data)
         message = f"there is no such {family}"
         return fault(message, one.context["allowed"], hint, at_key=kind == "unknown_key_name")
-    if kind in ("choice_type", "keyed_type", "name_missing"):
+    if kind == "choice_type":
+        named = f"should be the name of {article(one.context['family'])}, or a mapping with `name`"
+        return fault(named, one.context["allowed"])
+    if kind in ("keyed_type", "name_missing"):
         return fault(one.message, one.context["allowed"])
     if kind == "rule":
         return fault(one.message, one.context["allowed"], one.context["hint"])

@@ -221,7 +221,7 @@ def _mend(data: dict[str, Any], fault: Fault, first: bool) -> None:
     if first and fault.meant and _rename(data, fault):
         return
     valid = next(_valid(walk(Experiment, data, path).arms), None)
-    if first and isinstance(holder, (dict, list)) and valid is not None:
+    if first and type(holder) in (dict, list) and valid is not None:
         holder[path[-1]] = valid
         return
     path = path if first else path[:-1] or path

@@ -12,6 +12,7 @@ from nnexp.components.layers import BatchNorm
 from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics import Metric
 from nnexp.components.models import Sequential
+from nnexp.components.schedules import OneCycle
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import check_steps
@@ -126,6 +127,14 @@ def _schedule(experiment: Experiment) -> Iterator[Problem]:
     schedule = experiment.schedule
     if getattr(schedule, "gamma", None) is not None and getattr(schedule, "rate", None) is not None:
         yield Problem("", "schedule", "give only one of `gamma` and `rate`")
+    if isinstance(schedule, OneCycle) and schedule.three_phase and schedule.pct_start > 0.5:
+        yield Problem(
+            "",
+            "schedule.pct_start",
+            "with three_phase the rise and the fall after it take pct_start each",
+            schedule.pct_start,
+            "≤ 0.5",
+        )
     warmup = schedule.warmup
     if warmup is not None and (warmup.epochs is None) == (warmup.steps is None):
         yield Problem("", "schedule.warmup", "give exactly one of `epochs` and `steps`")

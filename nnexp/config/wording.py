@@ -105,13 +105,10 @@ def _limit_words(arm: Arm) -> str:
         return f" from {limits['ge']} to {limits['le']}"
     names = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
     parts = [f"{said} {limits[name]}" for name, said in names.items() if name in limits]
-    unit = "items" if arm.kind == "list" else "characters"
-    if "min_length" in limits and arm.limits["min_length"] == 1 and arm.kind == "str":
-        parts.append("at least 1 character")
-    elif "min_length" in limits:
-        parts.append(f"at least {limits['min_length']} {unit}")
-    if "max_length" in limits:
-        parts.append(f"at most {limits['max_length']} {unit}")
+    unit = "item" if arm.kind == "list" else "character"
+    for name, said in (("min_length", "at least"), ("max_length", "at most")):
+        if name in limits:
+            parts.append(f"{said} {limits[name]} {unit}" + "s" * (arm.limits[name] != 1))
     if not parts:
         return ""
     return (" of " if parts[0].startswith("at") else " ") + " and ".join(parts)

@@ -223,8 +223,8 @@ class Program:
     def _initial_row(self, number: int, member: Experiment) -> np.ndarray:
         row = np.zeros(self.layout.size)
         weights = [e for e in self.layout.entries if e.slot.role == "weight"]
-        for index, entry in enumerate(self.layout.entries):
-            slot = entry.slot
+        own = self._slots(build_layers(member, self.signature, self.loss))
+        for index, (entry, slot) in enumerate(zip(self.layout.entries, own, strict=True)):
             if slot.role != "weight":
                 row[entry.start : entry.stop] = slot.fill
                 continue
@@ -235,6 +235,15 @@ class Program:
             sampled = how.sample(slot.shape, slot.fan_in, slot.fan_out, stream)
             row[entry.start : entry.stop] = sampled.ravel()
         return row
+
+    def _slots(self, layers: Sequence[Layer]) -> list[Slot]:
+        """One member's parameters in the layout's order: how they start is the member's own."""
+        shape, slots = self.signature.inputs, list[Slot]()
+        for index, layer in enumerate(layers):
+            declared = _declare(index, layer, shape)
+            slots += [slot for slot in declared.slots if slot.role != "buffer"]
+            shape = declared.output
+        return slots
 
     def _suits(self, layer: int) -> Initializer:
         """The start that suits the next activation after a layer."""

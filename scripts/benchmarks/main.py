@@ -29,6 +29,8 @@ def main(description: str | None) -> int:
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)  # for the commands of other sections
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
     told: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     missed = False
     for section in (s for s in SECTIONS if s in wanted):
@@ -55,7 +57,7 @@ def _options(description: str | None) -> argparse.Namespace:
     add("sections", nargs="*", metavar="SECTION", help="speed, startup, memory, all (default: "
         "speed and startup)", choices=[*SECTIONS, "all"])  # fmt: skip
     add("--quick", action="store_true", help="fewer and shorter rounds: under a minute")
-    add("--rounds", type=int, help="rounds of speed and startup (9; 5 and 3 with --quick)")
+    add("--rounds", type=int, help="rounds (9; 3 with --quick; of memory 3 at most)")
     add("--threads", type=int, help="threads for every contender (default: as many as torch takes)")
     add("--gigabytes", type=float, help="size of memory's file (4; 1.5 with --quick)")
     add("--dir", type=Path, help="where it is written (default: the system's temporary folder)")
@@ -70,13 +72,16 @@ def _options(description: str | None) -> argparse.Namespace:
 
 def _measure(section: str, options: argparse.Namespace) -> Found:
     quick = options.quick
+    rounds = options.rounds or (3 if quick else 9)
     if section == "startup":
-        return startup.measure(options.rounds or (3 if quick else 9))
+        return startup.measure(rounds)
     if section == "memory":
-        return memory.measure(options.gigabytes or (1.5 if quick else 4.0), options.dir)
+        return memory.measure(
+            options.gigabytes or (1.5 if quick else 4.0), options.dir, min(rounds, 3)
+        )
     from . import speed  # imports torch, which the others do without
 
-    return speed.measure(options.rounds or (5 if quick else 9), quick, options.threads)
+    return speed.measure(rounds, quick, options.threads)
 
 
 def _machine() -> dict[str, Any]:

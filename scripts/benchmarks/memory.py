@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +18,7 @@ ROW = FEATURES * 4 + 8
 """Bytes of an example: float32 features, int64 class."""
 CHUNK = 1 << 16
 EVERY = 0.2
+CASE = "one epoch on an .npy file"
 CONFIG = """\
 name: memory
 data:
@@ -30,51 +30,51 @@ training: {{epochs: 1, batch_size: {batch}, device: cpu}}
 """
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a process took: seconds, and its largest anonymous memory in bytes."""
-
-    seconds: float
-    anonymous: int
-    problem: str = ""
+class Lost(Exception):
+    """Training ended otherwise than it should."""
 
 
-def measure(gigabytes: float, where: Path | None) -> Found:
-    """Train one epoch on `gigabytes` GB, and on a twentieth and on half of it."""
+def measure(gigabytes: float, where: Path | None, rounds: int) -> Found:
+    """Train one epoch on `gigabytes` GB, and in rounds on a twentieth and on half of it."""
     found = Found([], [], [])
     if not Path("/proc/self/status").exists():
         found.notes.append("memory is measured on Linux only")
         return found
     with TemporaryDirectory(prefix="nnexp-bench-", dir=where) as name:
         free = shutil.disk_usage(name).free
-        if free < gigabytes * 1.1e9:
-            found.notes.append(f"{gigabytes:g} GB do not fit: {name} has {free / 1e9:.1f} GB free")
+        if free < gigabytes * 1.7e9:
+            found.notes.append(
+                f"{gigabytes:g} GB are too many: {name} has {free / 1e9:.1f} GB free, and 1.7 "
+                "times as much is written"
+            )
             return found
         sizes = (0.001, gigabytes / 20, gigabytes / 2, gigabytes)
-        nothing, small, large, whole = [_train(Path(name), size) for size in sizes]
-    case = "one epoch on an .npy file"
-    for size, cost in zip(sizes, (nothing, small, large, whole), strict=True):
-        found.timings.append(Timing(case, f"{size:g} GB", (cost.seconds,)))
-    problem = next((c.problem for c in (nothing, small, large, whole) if c.problem), "")
-    peak: tuple[float, ...] = ()
-    growth: tuple[float, ...] = ()
-    if not problem:
-        peak = (whole.anonymous / 1e9,)
-        growth = ((large.seconds - nothing.seconds) / (small.seconds - nothing.seconds),)
+        folders = [_folder(Path(name), size) for size in sizes]
+        try:
+            peak, whole = _train(folders[3])
+            taken = [[_train(folder)[1] for folder in folders[:3]] for _ in range(rounds)]
+        except Lost as error:
+            found.figures.append(Figure(CASE, "training", (), "s", 0.0, problem=str(error)))
+            return found
+    times = [*zip(*taken, strict=True), (whole,)]
+    for size, seconds in zip(sizes, times, strict=True):
+        found.timings.append(Timing(CASE, f"{size:g} GB", seconds))
+    growth = tuple((large - none) / (small - none) for none, small, large in taken)
+    what = f"time, {sizes[2]:g} GB / {sizes[1]:g} GB, start-up subtracted"
     found.figures += [
-        Figure(case, f"anonymous memory, {gigabytes:g} GB", peak, "GB", 1.5, problem=problem),
-        Figure(
-            case, f"time, {sizes[2]:g} GB / {sizes[1]:g} GB, start-up subtracted", growth,
-            bound=12.0, goal=10.0, problem=problem,
-        ),
-    ]  # fmt: skip
+        Figure(CASE, f"anonymous memory, {gigabytes:g} GB", (peak / 1e9,), "GB", 1.5),
+        Figure(CASE, what, growth, bound=12.0, goal=10.0),
+    ]
     return found
 
 
-def _train(folder: Path, gigabytes: float) -> Cost:
+def _folder(parent: Path, gigabytes: float) -> Path:
+    """A new folder with data of that size and a config."""
+    folder = parent / f"{gigabytes:g}"
+    folder.mkdir()
     _write(folder, max(int(gigabytes * 1e9) // ROW, 1000))
     (folder / "memory.yaml").write_text(CONFIG.format(batch=BATCH))
-    return _watched([NNEXP, "train", folder / "memory.yaml", "--out", folder / "runs"])
+    return folder
 
 
 def _write(folder: Path, rows: int) -> None:
@@ -92,23 +92,31 @@ def _write(folder: Path, rows: int) -> None:
     y.flush()
 
 
-def _watched(words: list[str | Path]) -> Cost:
-    """Run a command, and look at its memory every EVERY seconds."""
+def _train(folder: Path) -> tuple[int, float]:
+    """Largest anonymous memory in bytes, looked at every EVERY seconds, and seconds.
+
+    Raises Lost.
+    """
+    words = [NNEXP, "train", folder / "memory.yaml", "--out", folder / "runs"]
     begun, peak = time.perf_counter(), 0
-    try:
-        process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-    except OSError as error:
-        return Cost(0.0, 0, f"can't be run: {error.strerror}")
-    while process.poll() is None:
-        peak = max(peak, _anonymous(process.pid))
-        time.sleep(EVERY)
-    seconds = time.perf_counter() - begun
-    assert process.stderr is not None
-    told = process.stderr.read().strip().splitlines()[-1:]
-    problem = f"exit code {process.returncode}: {''.join(told)}" if process.returncode else ""
-    return Cost(seconds, peak, problem)
+    with (folder / "told").open("w+") as told:
+        try:
+            process = subprocess.Popen(words, stdout=told, stderr=told)
+        except OSError as error:
+            raise Lost(f"can't be run: {error.strerror}") from None
+        while True:
+            peak = max(peak, _anonymous(process.pid))
+            try:
+                process.wait(EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        seconds = time.perf_counter() - begun
+        told.seek(0)
+        last = told.read().strip().splitlines()[-1:]
+    if process.returncode:
+        raise Lost(f"exit code {process.returncode}: {''.join(last)}")
+    return peak, seconds
 
 
 def _anonymous(pid: int) -> int:

@@ -121,7 +121,7 @@ CASES = {
     "task: clasification": ("3:7", "task", "classification or regression", "", "classification?"),
     "optimizer: adm": ("3:12", "optimizer", "no such optimizer", "adam, adamw", "adam?"),
     "optimizer: relu": ("3:12", "optimizer", "no such optimizer", "", "relu is an activation"),
-    "optimizer: 3": ("3:12", "optimizer", "name of a optimizer", "adam", ""),
+    "optimizer: 3": ("3:12", "optimizer", "name of an optimizer", "adam", ""),
     "optimizer: {name: adm}": ("3:19", "optimizer.name", "no such", "adam", "adam?"),
     "optimizer: {name: adam, learning_rate: 1}": (
         *("3:25", "optimizer.learning_rate", "adam has no such key", "lr, beta1", "lr?"),
