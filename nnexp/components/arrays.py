@@ -42,13 +42,13 @@ def labels_of(path: Path, labels: np.ndarray) -> np.ndarray:
 
 def read_npy(path: Path) -> np.ndarray:
     """A .npy file, memory-mapped; never pickle. DataError if it is damaged or something else."""
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":
+            raise DataError(f"{path}: is an archive of several arrays (.npz), not .npy")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, OSError, SyntaxError) as error:
         raise DataError(f"{path}: can't be read as .npy: {error}") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise DataError(f"{path}: is an archive of several arrays (.npz), not .npy")
     if array.ndim == 0:
         raise DataError(f"{path}: holds a single value, not rows")
     return array

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,22 +31,11 @@ class Located(Spec):
     """The fields that hold file names."""
 
     def with_paths(self, root: Path) -> Self:
-        """The same spec with absolute file names; `root`: what they are relative to.
-
-        Environment variables (`${NNEXP_DATA}/x.csv`) and `~` are replaced. DataError if one of
-        the variables is not set.
-        """
+        """The same spec with absolute file names; `root`: what they are relative to."""
         base = Path(os.path.abspath(root))
         names = {name: getattr(self, name) for name in self.paths}
-        found = {k: str(base / _expanded(v)) for k, v in names.items() if isinstance(v, str)}
+        found = {k: str(base / v) for k, v in names.items() if isinstance(v, str)}
         return self.model_copy(update=found)
-
-
-def _expanded(name: str) -> str:
-    for variable in re.findall(r"\$\{(\w+)\}", name):
-        if variable not in os.environ:
-            raise DataError(f"{name}: the environment variable {variable} is not set")
-    return os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m[1]], name))
 
 
 class Stacked:

@@ -96,7 +96,7 @@ def _within_misspelt(data: dict[str, Any], found: Sequence[Fault]) -> Iterator[F
 def _rename(data: dict[str, Any], fault: Fault) -> Keys:
     """Gives a misspelt key the name that was meant, unless that is there; the path it then has."""
     holder = walk(Experiment, data, fault.path[:-1]).value
-    if not isinstance(holder, dict) or fault.meant in holder:
+    if not isinstance(holder, dict) or fault.meant in holder or fault.path[-1] not in holder:
         return ()
     holder[fault.meant] = holder.pop(fault.path[-1])
     return (*fault.path[:-1], fault.meant)

@@ -97,7 +97,7 @@ def _train(folder: Path) -> tuple[int, float]:
 
     Raises Lost.
     """
-    words = [NNEXP, "train", folder / "memory.yaml", "--out", folder / "runs"]
+    words: list[str | Path] = [NNEXP, "train", folder / "memory.yaml", "--out", folder / "runs"]
     begun, peak = time.perf_counter(), 0
     with (folder / "told").open("w+") as told:
         try:
