@@ -54,8 +54,8 @@ def _options(description: str | None) -> argparse.Namespace:
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     add = parser.add_argument
-    add("sections", nargs="*", metavar="SECTION", help="speed, startup, memory, all (default: "
-        "speed and startup)", choices=[*SECTIONS, "all"])  # fmt: skip
+    add("sections", nargs="*", metavar="SECTION",
+        help="speed, startup, memory, all (default: speed and startup)")  # fmt: skip
     add("--quick", action="store_true", help="fewer and shorter rounds: under a minute")
     add("--rounds", type=int, help="rounds (9; 3 with --quick; of memory 3 at most)")
     add("--threads", type=int, help="threads for every contender (default: as many as torch takes)")
@@ -64,6 +64,9 @@ def _options(description: str | None) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="also write all measurements there")
     add("--strict", action="store_true", help="exit code 1 if a promise is not kept")
     options = parser.parse_args()
+    for section in options.sections:
+        if section not in (*SECTIONS, "all"):
+            parser.error(f"there is no section {section}; there are {', '.join(SECTIONS)}, all")
     for name in ("rounds", "threads", "gigabytes"):
         if (value := getattr(options, name)) is not None and value <= 0:
             parser.error(f"--{name} should be above 0, not {value:g}")

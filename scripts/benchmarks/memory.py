@@ -31,7 +31,7 @@ training: {{epochs: 1, batch_size: {batch}, device: cpu}}
 
 
 class Lost(Exception):
-    """Training ended otherwise than it should."""
+    """Training could not be measured."""
 
 
 def measure(gigabytes: float, where: Path | None, rounds: int) -> Found:
@@ -40,32 +40,33 @@ def measure(gigabytes: float, where: Path | None, rounds: int) -> Found:
     if not Path("/proc/self/status").exists():
         found.notes.append("memory is measured on Linux only")
         return found
-    with TemporaryDirectory(prefix="nnexp-bench-", dir=where) as name:
-        free = shutil.disk_usage(name).free
-        if free < gigabytes * 1.7e9:
-            found.notes.append(
-                f"{gigabytes:g} GB are too many: {name} has {free / 1e9:.1f} GB free, and 1.7 "
-                "times as much is written"
-            )
-            return found
-        sizes = (0.001, gigabytes / 20, gigabytes / 2, gigabytes)
-        folders = [_folder(Path(name), size) for size in sizes]
-        try:
+    sizes = (0.001, gigabytes / 20, gigabytes / 2, gigabytes)
+    promise = f"anonymous memory, {gigabytes:g} GB"
+    try:
+        with TemporaryDirectory(prefix="nnexp-bench-", dir=where) as name:
+            _check_space(name, sum(sizes))
+            folders = [_folder(Path(name), size) for size in sizes]
             peak, whole = _train(folders[3])
             taken = [[_train(folder)[1] for folder in folders[:3]] for _ in range(rounds)]
-        except Lost as error:
-            found.figures.append(Figure(CASE, "training", (), "s", 0.0, problem=str(error)))
-            return found
+    except Lost as error:
+        found.figures.append(Figure(CASE, promise, (), "GB", 1.5, problem=str(error)))
+        return found
     times = [*zip(*taken, strict=True), (whole,)]
     for size, seconds in zip(sizes, times, strict=True):
         found.timings.append(Timing(CASE, f"{size:g} GB", seconds))
     growth = tuple((large - none) / (small - none) for none, small, large in taken)
     what = f"time, {sizes[2]:g} GB / {sizes[1]:g} GB, start-up subtracted"
     found.figures += [
-        Figure(CASE, f"anonymous memory, {gigabytes:g} GB", (peak / 1e9,), "GB", 1.5),
+        Figure(CASE, promise, (peak / 1e9,), "GB", 1.5),
         Figure(CASE, what, growth, bound=12.0, goal=10.0),
     ]
     return found
+
+
+def _check_space(folder: str, gigabytes: float) -> None:
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < 1.1 * gigabytes:
+        raise Lost(f"{gigabytes:.1f} GB are to be written, and {folder} has {free:.1f} GB free")
 
 
 def _folder(parent: Path, gigabytes: float) -> Path:

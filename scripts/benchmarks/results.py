@@ -96,6 +96,7 @@ def interleave(
     ):
         for name, run in contenders.items():
             gc.collect()
+            gc.freeze()  # what is there now (modules, data) need not be looked through again
             gc.disable()
             try:
                 seconds = run()
@@ -103,6 +104,7 @@ def interleave(
                 gc.enable()
             if turn:  # the first is the warm-up
                 taken[name].append(seconds)
+    gc.unfreeze()
     return {name: tuple(values) for name, values in taken.items()}
 
 
