@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from nnexp.components.inits import GlorotNormal, GlorotSigmoid, HeNormal, Initializer
-from nnexp.components.layer import Context, Hyper, Layer, Tensors, per_member
+from nnexp.components.layer import Context, Hyper, Layer, Pulled, Seen, Tensors, per_member
 from nnexp.lazy import functional, torch
 from nnexp.registry import param
 
@@ -22,9 +22,13 @@ class Identity(Activation):
 
     name: Literal["identity"] = "identity"
     also = ("none",)
+    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return x
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        return dy, {}
 
 
 class Relu(Activation):
@@ -32,9 +36,13 @@ class Relu(Activation):
 
     name: Literal["relu"] = "relu"
     initialization = HeNormal()
+    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.relu(x)
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        return torch.ops.aten.threshold_backward(dy, seen.y, 0), {}
 
 
 class Sigmoid(Activation):
@@ -43,18 +51,26 @@ class Sigmoid(Activation):
     name: Literal["sigmoid"] = "sigmoid"
     also = ("logistic",)
     initialization = GlorotSigmoid()
+    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.sigmoid(x)
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        return torch.ops.aten.sigmoid_backward(dy, seen.y), {}
 
 
 class Tanh(Activation):
     """Hyperbolic tangent: tanh(x)."""
 
     name: Literal["tanh"] = "tanh"
+    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.tanh(x)
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        return torch.ops.aten.tanh_backward(dy, seen.y), {}
 
 
 class Swish(Activation):

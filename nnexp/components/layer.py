@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from nnexp import streams
 from nnexp.components.inits import Initializer
@@ -62,6 +62,8 @@ class Context:
     step: int = 0
     first: int = 0
     layer: int = field(default=0, init=False)  # set by the program before each layer
+    kept: dict[int, Any] = field(default_factory=dict, init=False)
+    """What a layer's `forward` keeps for its `pull`, by the layer's number."""
 
     def keep_mask(self, x: torch.Tensor, rate: Any) -> torch.Tensor:
         """True where dropout keeps a unit of `x`, `[M, B, …]`."""
@@ -74,11 +76,35 @@ class Context:
         return mask.view(members, rows, *x.shape[2:])
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A forward step as `pull` needs it: input, output, and what else `forward` was given.
+
+    wants_input: whether the gradient by the input is wanted (nothing before needs one otherwise).
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    own: Tensors
+    hyper: Hyper
+    wants_input: bool
+
+
+Pulled: TypeAlias = "tuple[torch.Tensor | None, dict[str, torch.Tensor]]"
+"""Gradient by the input (None if not wanted), and by each parameter, by name."""
+
+
 class Layer(Spec, family="layer"):
     """A layer of a network.
 
     `declare` may raise ValueError with a sentence when the input shape does not suit.
+
+    A layer may give its gradient in closed form, by `pull`, and say so by `closed_form`. A network
+    of such layers only is differentiated without autograd, whose graph costs more than the
+    arithmetic of a small network; every other network is left to autograd. Tests hold both equal.
     """
+
+    closed_form: ClassVar[bool] = False
 
     def declare(self, shape: Shape) -> Declared:
         return Declared(shape)
@@ -90,6 +116,13 @@ class Layer(Spec, family="layer"):
         hyper: its per-member fields; never read those from `self`.
         """
         raise AssertionError(f"{type(self).__name__} has no forward")
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        """The gradient by the input, and by each parameter, from the one by the output.
+
+        dy: `[M, B, *output]`. seen: what `forward` was given and gave.
+        """
+        raise AssertionError(f"{type(self).__name__} has no pull")
 
 
 def per_member(value: Any, ndim: int) -> Any:

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nnexp.components.inits import Initializer
-from nnexp.components.layer import Context, Declared, Hyper, Layer, Shape, Slot, Tensors, per_member
+from nnexp.components.layer import (
+    Context,
+    Declared,
+    Hyper,
+    Layer,
+    Pulled,
+    Seen,
+    Shape,
+    Slot,
+    Tensors,
+    per_member,
+)
 from nnexp.lazy import functional, torch
 from nnexp.registry import OneOf, param
 
@@ -17,6 +28,7 @@ class Flatten(Layer):
     """Turns an image (C, H, W) into a row of C·H·W features."""
 
     name: Literal["flatten"] = "flatten"
+    closed_form = True
 
     def declare(self, shape: Shape) -> Declared:
         return Declared((math.prod(shape),))
@@ -24,12 +36,16 @@ class Flatten(Layer):
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return x.flatten(2)
 
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        return dy.view_as(seen.x), {}
+
 
 class Linear(Layer):
     """Fully connected layer: y = x W + b, with W of shape [inputs, units]."""
 
     name: Literal["linear"] = "linear"
     also = ("dense", "fully_connected")
+    closed_form = True
     units: int | None = param(
         None, "number of units", ge=1, le=1_000_000, when="null: as many as the task has outputs"
     )
@@ -50,9 +66,29 @@ class Linear(Layer):
         return Declared((units,), (weight, *bias))
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
+        weight = own["weight"]
+        if weight.shape[2] < _NARROW:  # the same product, transposed, is several times as quick
+            flat, across = weight.transpose(1, 2), x.transpose(1, 2)
+            if self.bias:
+                return torch.baddbmm(own["bias"].transpose(1, 2), flat, across).transpose(1, 2)
+            return torch.bmm(flat, across).transpose(1, 2)
         if self.bias:
-            return torch.baddbmm(own["bias"], x, own["weight"])
-        return torch.bmm(x, own["weight"])
+            return torch.baddbmm(own["bias"], x, weight)
+        return torch.bmm(x, weight)
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        x, weight = seen.x, seen.own["weight"]
+        if weight.shape[2] < _NARROW:
+            grads = {"weight": torch.bmm(dy.transpose(1, 2), x).transpose(1, 2)}
+        else:
+            grads = {"weight": torch.bmm(x.transpose(1, 2), dy)}
+        if self.bias:
+            grads["bias"] = dy.sum(1, keepdim=True)
+        return torch.bmm(dy, weight.transpose(1, 2)) if seen.wants_input else None, grads
+
+
+_NARROW = 16
+"""Layers with fewer units are computed transposed."""
 
 
 Pixels = Annotated[int, Field(ge=0, le=65536)]
@@ -167,6 +203,7 @@ class BatchNorm(Layer):
 
     name: Literal["batch_norm"] = "batch_norm"
     also = ("batchnorm", "bn")
+    closed_form = True
     eps: float = param(1e-5, "added to the variance inside the root", gt=0, le=1)
     momentum: float = param(0.1, "weight of the newest batch in the running averages", gt=0, le=1)
 
@@ -189,13 +226,27 @@ class BatchNorm(Layer):
         scale, shift = own["gamma"].flatten().to(flat.dtype), own["beta"].flatten().to(flat.dtype)
         mean, var = own["running_mean"].clone().flatten(), own["running_var"].clone().flatten()
         training = ctx.training and flat.numel() > len(mean)  # one value has no variance
-        out = functional.batch_norm(
-            flat, mean, var, scale, shift, training, self.momentum, self.eps
+        out, batch_mean, batch_root = torch.native_batch_norm(
+            flat, scale, shift, mean, var, training, self.momentum, self.eps
         )
+        ctx.kept[ctx.layer] = (flat, scale, mean, var, batch_mean, batch_root, training)
         if training:
             own["running_mean"].copy_(mean.view_as(own["running_mean"]))
             own["running_var"].copy_(var.view_as(own["running_var"]))
         return out.view(rows, members, *x.shape[2:]).transpose(0, 1).to(x.dtype)
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        flat, scale, mean, var, batch_mean, batch_root, training = ctx.kept[ctx.layer]
+        members, rows = dy.shape[:2]
+        across = dy.transpose(0, 1).flatten(1, 2).to(flat.dtype)
+        dx, gamma, beta = torch.ops.aten.native_batch_norm_backward(
+            across, flat, scale, mean, var, batch_mean, batch_root, training, self.eps,
+            [seen.wants_input, True, True],
+        )  # fmt: skip
+        grads = {name: g.view_as(seen.own[name]) for name, g in (("gamma", gamma), ("beta", beta))}
+        if not seen.wants_input:
+            return None, grads
+        return dx.view(rows, members, *dy.shape[2:]).transpose(0, 1).to(dy.dtype), grads
 
 
 class Dropout(Layer):
@@ -205,6 +256,7 @@ class Dropout(Layer):
     """
 
     name: Literal["dropout"] = "dropout"
+    closed_form = True
     rate: float = param(
         0.5,
         "probability to drop a unit",
@@ -221,7 +273,12 @@ class Dropout(Layer):
             return x
         keep = ctx.keep_mask(x, per_member(rate, 3))
         scale = 1.0 / (1.0 - per_member(rate, x.ndim))
-        return x * keep.to(x.dtype).mul_(scale)  # bool · float would be float32
+        mask = ctx.kept[ctx.layer] = keep.to(x.dtype).mul_(scale)  # bool · float would be float32
+        return x * mask
+
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+        mask = ctx.kept.get(ctx.layer)
+        return (dy if mask is None else dy * mask), {}
 
 
 def _each_image(function: Any, x: torch.Tensor, size: int) -> torch.Tensor:

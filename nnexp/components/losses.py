@@ -18,6 +18,8 @@ class Loss(Spec, family="loss"):
     """A loss; outputs are `[M, B, K]`, its value an example `[M, B]`."""
 
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
+    closed_form: ClassVar[bool] = False
+    """Whether `gradient` gives the derivative; autograd finds it otherwise."""
 
     def outputs(self, targets: int) -> int:
         """Network outputs for so many classes (classification) or target columns (regression).
@@ -29,6 +31,12 @@ class Loss(Spec, family="loss"):
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """`[M, B]` from outputs `[M, B, K]` and targets `[M, B]` (class) or `[M, B, K]`."""
         raise AssertionError(f"{type(self).__name__} has no per_example")
+
+    def gradient(
+        self, outputs: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`per_example`, and its derivative by the outputs, `[M, B, K]`."""
+        raise AssertionError(f"{type(self).__name__} has no gradient")
 
     def decide(self, outputs: torch.Tensor) -> torch.Tensor:
         """The predicted class `[M, B]`, int64 (classification)."""
@@ -44,12 +52,25 @@ class CrossEntropy(Loss):
 
     name: Literal["cross_entropy"] = "cross_entropy"
     also = ("softmax", "nll", "categorical_crossentropy")
+    closed_form = True
 
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        # Classes first: over a short last dimension torch's softmax is many times slower.
-        scores = torch.log_softmax(outputs.transpose(1, 2).contiguous(), 1)
         # gather, since nll_loss has no deterministic form on CUDA
-        return -scores.gather(1, target[:, None])[:, 0]
+        return self._scores(outputs).gather(1, target[:, None]).squeeze(1).neg()
+
+    def gradient(
+        self, outputs: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, right = self._scores(outputs), target[:, None]
+        losses = scores.gather(1, right).squeeze(1).neg_()
+        softmax = scores.exp_()
+        softmax.scatter_add_(1, right, softmax.new_full((1, 1, 1), -1.0).expand(right.shape))
+        return losses, softmax.transpose(1, 2)
+
+    @staticmethod
+    def _scores(outputs: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities, classes first: torch's softmax is slow over a short last dimension."""
+        return torch.log_softmax(outputs.transpose(1, 2).contiguous(), 1)
 
     def chance(self, targets: int) -> float:
         return math.log(targets)
@@ -60,6 +81,7 @@ class BinaryCrossEntropy(Loss):
 
     name: Literal["binary_cross_entropy"] = "binary_cross_entropy"
     also = ("bce", "log_loss")
+    closed_form = True
 
     def outputs(self, targets: int) -> int:
         if targets != 2:
@@ -71,6 +93,12 @@ class BinaryCrossEntropy(Loss):
         return functional.binary_cross_entropy_with_logits(
             logit, target.to(logit.dtype), reduction="none"
         )
+
+    def gradient(
+        self, outputs: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        apart = torch.sigmoid(outputs) - target[..., None].to(outputs.dtype)
+        return self.per_example(outputs, target), apart
 
     def decide(self, outputs: torch.Tensor) -> torch.Tensor:
         return (outputs.squeeze(-1) > 0).long()
@@ -85,9 +113,16 @@ class Mse(Loss):
     name: Literal["mse"] = "mse"
     also = ("squared_error", "mean_squared_error")
     tasks = ("regression",)
+    closed_form = True
 
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return (outputs - target).square().sum(-1).mul(0.5)
+
+    def gradient(
+        self, outputs: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        apart = outputs - target
+        return apart.square().sum(-1).mul_(0.5), apart
 
 
 class Hinge(Loss):

@@ -26,7 +26,12 @@ from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.files import append_text, write_json, write_text, writing
 from nnexp.runs.plan import Plan, plan_members, read_experiment
 from nnexp.runs.rundir import RunDir
-from nnexp.train.device import choose_device, members_that_fit, memory_explained
+from nnexp.train.device import (
+    choose_device,
+    members_that_fit,
+    memory_explained,
+    suitable_threads,
+)
 from nnexp.train.feed import feed
 from nnexp.train.loop import Hooks, Pack, train
 from nnexp.train.program import Program
@@ -204,7 +209,7 @@ class _Execution:
             epoch=ended,
         )
         if now.active:
-            with memory_explained():
+            with memory_explained(), suitable_threads(pack.program(range(len(members)))):
                 train(pack, now, hooks)
             save(now)
         return pack, now, before + time.perf_counter() - begun

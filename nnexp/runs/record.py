@@ -26,6 +26,7 @@ from nnexp.runs.files import Writer, writing
 from nnexp.runs.rundir import RunDir
 from nnexp.stats import describe
 from nnexp.train import evaluate
+from nnexp.train.device import suitable_threads
 from nnexp.train.loop import Pack
 from nnexp.train.state import MemberState, Row, TrainState
 
@@ -91,7 +92,7 @@ def score(
     """A member's metrics on a part, and (but for "train") its rows of predictions.csv."""
     program = pack.program([number])
     rows = pack.feed.rows(part, [number])
-    with torch.inference_mode():
+    with suitable_threads(program), torch.inference_mode():
         out, target, losses = evaluate.outputs(program, tensors, pack.feed, rows)
         found = evaluate.scored(program, out, target, losses, pack.feed.scales([number]))
         scores = {k: v[0] for k, v in evaluate.compute(program.metrics, found).items()}

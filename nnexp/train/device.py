@@ -13,8 +13,10 @@ from nnexp.errors import OutOfResources, UsageError
 from nnexp.lazy import torch
 from nnexp.train.program import Program
 
+SMALL = 3e7
+"""Operations a step below which one thread is used."""
 COPIES = 6
-"""Parameter-sized tensors a member needs: its own, the best, the gradient twice, an optimizer's two."""
+"""Parameter-sized tensors of a member: its own, the best, the gradient twice, optimizer's two."""
 
 
 def choose_device(experiment: Experiment) -> torch.device:
@@ -42,6 +44,36 @@ def members_that_fit(program: Program, batch: int) -> int:
         units += 2 * math.prod(shape)
     one = size * (COPIES * (program.layout.size + program.buffer_layout.size) + batch * units)
     return max(1, _free(program.device) // one)
+
+
+@contextmanager
+def suitable_threads(program: Program) -> Iterator[None]:
+    """Keeps a small pack on one thread, by a fixed rule, so that its bits do not change.
+
+    Threads gain nothing on operations this small, and lose much on a busy machine, where each
+    waits for the others in every one of them.
+    """
+    before = torch.get_num_threads()
+    batch = program.members[0].training.batch_size
+    rows = program.signature.train_rows
+    examples = program.size * (rows if batch == "full" else min(batch, rows))
+    if 6 * examples * _products(program) < SMALL:  # 2 forward, 4 backward
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _products(program: Program) -> int:
+    """Multiplications of one example's forward pass: each weight, at each position it is used."""
+    shape, count = program.signature.inputs, 0
+    for stage in program.stages:
+        declared = stage.layer.declare(shape)
+        shape = declared.output
+        weights = sum(math.prod(s.shape) for s in declared.slots if s.role == "weight")
+        count += weights * math.prod(shape[1:])
+    return count
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from nnexp.lazy import torch
 from nnexp.train.feed import Feed
 from nnexp.train.program import Program
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 """Numbers of input that are evaluated at once: bounds memory, whatever the size of a part."""
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from nnexp import streams
 from nnexp.components.activations import Activation
 from nnexp.components.inits import GlorotNormal, Initializer
-from nnexp.components.layer import Context, Declared, Hyper, Layer, Shape, Slot
+from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, Slot
 from nnexp.components.layers import Linear
 from nnexp.components.losses import Loss
 from nnexp.components.metrics import Metric
@@ -141,8 +141,10 @@ class Program:
             for name, spec in first.regularization.items()
         ]
         self.clip = self._hyper([m.training for m in members])
-        roles = [float(e.slot.role == "weight") for e in self.layout.entries for _ in _span(e)]
-        self.weights = torch.tensor(roles, dtype=self.dtype, device=device)
+        self.weights = torch.zeros(self.layout.size, dtype=self.dtype, device=device)
+        for entry in self.layout.entries:
+            if entry.slot.role == "weight":
+                self.weights[entry.start : entry.stop] = 1.0
         self.dropout_keys = streams.member_keys([m.seed for m in members], streams.DROPOUT, device)
 
     @property
@@ -167,8 +169,9 @@ class Program:
 
     def initial_buffers(self) -> torch.Tensor:
         """`[M, Q]`: running statistics before training."""
-        fills = [e.slot.fill for e in self.buffer_layout.entries for _ in _span(e)]
-        row = torch.tensor(fills, dtype=self.dtype, device=self.device)
+        row = torch.zeros(self.buffer_layout.size, dtype=self.dtype, device=self.device)
+        for entry in self.buffer_layout.entries:
+            row[entry.start : entry.stop] = entry.slot.fill
         return row.repeat(self.size, 1)
 
     def forward(
@@ -177,16 +180,39 @@ class Program:
         buffers: Sequence[torch.Tensor],
         x: torch.Tensor,
         ctx: Context,
+        tape: list[Seen] | None = None,
     ) -> torch.Tensor:
-        """Outputs `[M, B, K]` for examples `[M, B, *shape]`; params and buffers as `views`."""
+        """Outputs `[M, B, K]` for examples `[M, B, *shape]`; params and buffers as `views`.
+
+        tape: gets what `backward` needs.
+        """
         x = x.to(self.compute_dtype)
         for index, stage in enumerate(self.stages):
             own = {name: params[at] for name, at in stage.params}
             for name, at in stage.buffers:
                 own[name] = buffers[at]
             ctx.layer = index
-            x = stage.layer.forward(x, own, stage.hyper, ctx)
+            y = stage.layer.forward(x, own, stage.hyper, ctx)
+            if tape is not None:
+                tape.append(Seen(x, y, own, stage.hyper, index > self._first))
+            x = y
         return x.float() if x.dtype is torch.bfloat16 else x
+
+    def backward(self, dy: torch.Tensor, tape: list[Seen], ctx: Context) -> list[torch.Tensor]:
+        """The gradient by each parameter, in the layout's order, in closed form.
+
+        dy: the gradient by the outputs. tape: what `forward` left there.
+        """
+        grads: dict[int, torch.Tensor] = {}
+        for index in range(len(self.stages) - 1, self._first - 1, -1):
+            stage = self.stages[index]
+            ctx.layer = index
+            dx, found = stage.layer.pull(dy, tape[index], ctx)
+            for name, at in stage.params:
+                grads[at] = found[name]
+            if dx is not None:
+                dy = dx
+        return [grads[at] for at in range(len(grads))]
 
     def _compile(self, layers_of: Sequence[Sequence[Layer]]) -> None:
         shape, stages = self.signature.inputs, []
@@ -208,6 +234,8 @@ class Program:
             shape = declared.output
         assert shape == (self.outputs,), "see check_shapes"
         self.stages = tuple(stages)
+        self._first = next(i for i, stage in enumerate(stages) if stage.params)
+        self.closed_form = self.loss.closed_form and all(s.layer.closed_form for s in stages)
         self.layout = Layout(tuple(entries[False]), sizes[False])
         self.buffer_layout = Layout(tuple(entries[True]), sizes[True])
 
@@ -251,10 +279,6 @@ class Program:
             if isinstance(stage.layer, Activation):
                 return stage.layer.initialization
         return GlorotNormal()
-
-
-def _span(entry: Entry) -> range:
-    return range(entry.start, entry.stop)
 
 
 def _declare(index: int, layer: Layer, shape: Shape) -> Declared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnexp.components.layer import Context
+from nnexp.components.layer import Context, Seen
 from nnexp.components.optimizers import Moment
 from nnexp.components.regularizers import Sizes
 from nnexp.components.schedules import Progress
@@ -59,12 +59,21 @@ class Working:
         program = self.program
         leaves = self._new_leaves() if self._leaves is None else self._leaves
         ctx = Context(training=True, members=program.dropout_keys, step=step)
+        if program.closed_form:
+            with torch.no_grad():
+                tape: list[Seen] = []
+                outputs = program.forward(leaves, self.buffers, x, ctx, tape)
+                losses, dy = program.loss.gradient(outputs, y)
+                dy = dy.mul_(1.0 / losses.shape[1]).to(program.compute_dtype)
+                grads = program.backward(dy, tape, ctx)
+                flat = torch.cat([g.flatten(1) for g in grads], 1)
+                return losses.mean(1), flat.to(program.dtype)
         outputs = program.forward(leaves, self.buffers, x, ctx)
         losses = program.loss.per_example(outputs, y)
         # The mean over examples is taken afterwards: one node fewer in a small graph. (Giving
         # its gradient to `grad` would be none more, but that imports sympy, for 0.3 s.)
-        grads = torch.autograd.grad(losses.sum(), leaves)
-        flat = torch.cat([g.flatten(1) for g in grads], 1).to(program.dtype)
+        derived = torch.autograd.grad(losses.sum(), leaves)
+        flat = torch.cat([g.flatten(1) for g in derived], 1).to(program.dtype)
         return losses.detach().mean(1), flat.mul_(1.0 / losses.shape[1])
 
     def _new_leaves(self) -> list[torch.Tensor]:

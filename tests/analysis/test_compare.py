@@ -16,8 +16,8 @@ import pytest
 from scipy import stats as reference
 
 from nnexp.analysis.compare import compare, histories
-from nnexp.stats import two_way
 from nnexp.errors import RunError, UsageError
+from nnexp.stats import two_way
 
 Write = Callable[..., Path]
 RNG = np.random.default_rng(0)

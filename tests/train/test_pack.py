@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from nnexp.components.layer import Layer
+from nnexp.components.losses import Loss
 from nnexp.components.schedules import Progress
 from nnexp.train import step
 from nnexp.train.loop import Hooks, Pack, train
@@ -224,3 +226,50 @@ def test_first_loss_is_chance(experiment: Any, pack: Any) -> None:
         x, y = one.feed.gather(one.feed.rows("train", [0]), 1)
         losses, _ = working.gradients(x, y, 0)
         assert float(losses[0]) == pytest.approx(np.log(10), rel=0.05)
+
+
+CLOSED: dict[str, dict[str, Any]] = {
+    "relu": {"hidden": [24, 12]},
+    "tanh": {"hidden": [20], "activation": "tanh", "dropout": 0.4},
+    "sigmoid": {"hidden": [20], "activation": "sigmoid", "bias": False, "input_dropout": 0.2},
+    "identity": {"hidden": [9], "activation": "identity"},
+    "batch_norm": {"hidden": [24, 9], "batch_norm": True, "dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mse"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("model", CLOSED)
+def test_gradients_in_closed_form_are_autograds(
+    experiment: Any, pack: Any, model: str, count: int, loss: str
+) -> None:
+    task = {"task": "regression", "metrics": ["rmse", "loss"]} if loss == "mse" else {}
+    members = [
+        experiment(seed=s, model={"name": "mlp", **CLOSED[model]}, loss=loss, **task)
+        for s in range(count)
+    ]
+    one = pack(members, classes=2)
+    if loss == "mse":
+        one.feed.targets = torch.randn(90, 2, dtype=torch.float64)
+    program, tensors = one.program(range(count)), one.start().tensors
+    assert program.closed_form
+    tensors["params"].add_(torch.randn_like(tensors["params"]), alpha=0.1)
+    x, y = one.feed.gather(one.feed.rows("train", range(count))[:, :16], count)
+    buffers = tensors["buffers"].clone()
+    losses, grads = step.Working(program, tensors).gradients(x, y, 3)
+    after = tensors["buffers"].clone()
+    tensors["buffers"].copy_(buffers)
+    program.closed_form = False
+    derived_losses, derived = step.Working(program, tensors).gradients(x, y, 3)
+    torch.testing.assert_close(losses, derived_losses, rtol=1e-12, atol=0)
+    torch.testing.assert_close(grads, derived, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(after, tensors["buffers"], rtol=1e-12, atol=0)
+
+
+def test_what_has_a_closed_form_is_tested() -> None:
+    layers = {name for name, layer in Layer.registered.items() if layer.closed_form}
+    assert layers == {
+        "relu", "tanh", "sigmoid", "identity", "batch_norm", "linear", "flatten", "dropout",
+    }  # fmt: skip
+    losses = {name for name, loss in Loss.registered.items() if loss.closed_form}
+    assert losses == {"cross_entropy", "binary_cross_entropy", "mse"}
