@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from nnexp.components.inits import GlorotNormal, GlorotSigmoid, HeNormal, Initializer
-from nnexp.components.layer import Context, Hyper, Layer, Pulled, Seen, Tensors, per_member
+from nnexp.components.layer import Context, Hyper, Layer, Seen, Tensors, per_member
 from nnexp.lazy import functional, torch
 from nnexp.registry import param
 
@@ -27,8 +27,8 @@ class Identity(Activation):
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return x
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        return dy, {}
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        return dy
 
 
 class Relu(Activation):
@@ -41,8 +41,8 @@ class Relu(Activation):
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.relu(x)
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        return torch.ops.aten.threshold_backward(dy, seen.y, 0), {}
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        return cast("torch.Tensor", torch.ops.aten.threshold_backward(dy, seen.y, 0))
 
 
 class Sigmoid(Activation):
@@ -56,8 +56,8 @@ class Sigmoid(Activation):
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.sigmoid(x)
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        return torch.ops.aten.sigmoid_backward(dy, seen.y), {}
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        return cast("torch.Tensor", torch.ops.aten.sigmoid_backward(dy, seen.y))
 
 
 class Tanh(Activation):
@@ -69,8 +69,8 @@ class Tanh(Activation):
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.tanh(x)
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        return torch.ops.aten.tanh_backward(dy, seen.y), {}
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        return cast("torch.Tensor", torch.ops.aten.tanh_backward(dy, seen.y))
 
 
 class Swish(Activation):

@@ -80,18 +80,16 @@ class Context:
 class Seen:
     """A forward step as `pull` needs it: input, output, and what else `forward` was given.
 
-    wants_input: whether the gradient by the input is wanted (nothing before needs one otherwise).
+    grads: where the parameters' gradients go, by name, each `[M, …]`.
+    wants_input: whether the gradient by the input is wanted (else nothing before needs one).
     """
 
     x: torch.Tensor
     y: torch.Tensor
     own: Tensors
     hyper: Hyper
+    grads: Tensors
     wants_input: bool
-
-
-Pulled: TypeAlias = "tuple[torch.Tensor | None, dict[str, torch.Tensor]]"
-"""Gradient by the input (None if not wanted), and by each parameter, by name."""
 
 
 class Layer(Spec, family="layer"):
@@ -117,10 +115,10 @@ class Layer(Spec, family="layer"):
         """
         raise AssertionError(f"{type(self).__name__} has no forward")
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        """The gradient by the input, and by each parameter, from the one by the output.
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        """The gradient by the input; the ones by the parameters are written to `seen.grads`.
 
-        dy: `[M, B, *output]`. seen: what `forward` was given and gave.
+        dy: the gradient by the output, `[M, B, *output]`. None if `seen.wants_input` is false.
         """
         raise AssertionError(f"{type(self).__name__} has no pull")
 

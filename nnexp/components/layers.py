@@ -13,7 +13,6 @@ from nnexp.components.layer import (
     Declared,
     Hyper,
     Layer,
-    Pulled,
     Seen,
     Shape,
     Slot,
@@ -36,8 +35,8 @@ class Flatten(Layer):
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return x.flatten(2)
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        return dy.view_as(seen.x), {}
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        return dy.view_as(seen.x)
 
 
 class Linear(Layer):
@@ -76,15 +75,17 @@ class Linear(Layer):
             return torch.baddbmm(own["bias"], x, weight)
         return torch.bmm(x, weight)
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
-        x, weight = seen.x, seen.own["weight"]
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
+        x, weight, grad = seen.x, seen.own["weight"], seen.grads["weight"]
         if weight.shape[2] < _NARROW:
-            grads = {"weight": torch.bmm(dy.transpose(1, 2), x).transpose(1, 2)}
-        else:
-            grads = {"weight": torch.bmm(x.transpose(1, 2), dy)}
+            grad.copy_(torch.bmm(dy.transpose(1, 2), x).transpose(1, 2))
+        elif grad.is_contiguous() and grad.dtype is x.dtype:
+            torch.bmm(x.transpose(1, 2), dy, out=grad)
+        else:  # a product into strided memory is slower than one and a copy
+            grad.copy_(torch.bmm(x.transpose(1, 2), dy))
         if self.bias:
-            grads["bias"] = dy.sum(1, keepdim=True)
-        return torch.bmm(dy, weight.transpose(1, 2)) if seen.wants_input else None, grads
+            seen.grads["bias"].copy_(dy.sum(1, keepdim=True))
+        return torch.bmm(dy, weight.transpose(1, 2)) if seen.wants_input else None
 
 
 _NARROW = 16
@@ -235,7 +236,7 @@ class BatchNorm(Layer):
             own["running_var"].copy_(var.view_as(own["running_var"]))
         return out.view(rows, members, *x.shape[2:]).transpose(0, 1).to(x.dtype)
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
         flat, scale, mean, var, batch_mean, batch_root, training = ctx.kept[ctx.layer]
         members, rows = dy.shape[:2]
         across = dy.transpose(0, 1).flatten(1, 2).to(flat.dtype)
@@ -243,10 +244,12 @@ class BatchNorm(Layer):
             across, flat, scale, mean, var, batch_mean, batch_root, training, self.eps,
             [seen.wants_input, True, True],
         )  # fmt: skip
-        grads = {name: g.view_as(seen.own[name]) for name, g in (("gamma", gamma), ("beta", beta))}
+        for name, grad in (("gamma", gamma), ("beta", beta)):
+            seen.grads[name].copy_(grad.view_as(seen.grads[name]))
         if not seen.wants_input:
-            return None, grads
-        return dx.view(rows, members, *dy.shape[2:]).transpose(0, 1).to(dy.dtype), grads
+            return None
+        back: torch.Tensor = dx.view(rows, members, *dy.shape[2:])
+        return back.transpose(0, 1).to(dy.dtype)
 
 
 class Dropout(Layer):
@@ -276,9 +279,9 @@ class Dropout(Layer):
         mask = ctx.kept[ctx.layer] = keep.to(x.dtype).mul_(scale)  # bool · float would be float32
         return x * mask
 
-    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> Pulled:
+    def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
         mask = ctx.kept.get(ctx.layer)
-        return (dy if mask is None else dy * mask), {}
+        return dy if mask is None else dy * mask
 
 
 def _each_image(function: Any, x: torch.Tensor, size: int) -> torch.Tensor:

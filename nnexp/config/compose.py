@@ -330,7 +330,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, locate: Locate, path
     said, begun = error.problem or "", error.context_mark
     mark = error.problem_mark or begun
     assert mark is not None
-    line = [*LINE_BREAK.split(text), ""][mark.line]
+    lines = [*LINE_BREAK.split(text), ""]
+    line = lines[mark.line]
     character = line[mark.column : mark.column + 1]
     if character == "\t" or "\t" in line[: len(line) - len(line.lstrip())]:
         message, hint = "a tab can't be used for indentation", "use spaces"
@@ -346,4 +347,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, locate: Locate, path
         message, hint = next((_SYNTAX[part] for part in _SYNTAX if part in said), unknown)
         if begun is not None and any(part in said for part in _FROM_THE_BEGINNING):
             mark = begun
-    return Problem(str(locate(mark.line, mark.column)), path, message, hint=hint)
+    at = mark.line, mark.column
+    if not "".join([line[mark.column :], *lines[mark.line + 1 :]]).strip():
+        at = line_and_column(text.rstrip())  # the end of the file: of what is written there
+    return Problem(str(locate(*at)), path, message, hint=hint)

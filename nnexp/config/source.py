@@ -199,7 +199,8 @@ def _merge(base: Node, child: Node, top: bool = False) -> Node:
         if below is not None and node.value is None:
             del values[key], keys[key]
             continue
-        values[key] = node if below is None else _merge(below, node)
+        # A name is text: nothing merges into it.
+        values[key] = node if below is None or key == "name" else _merge(below, node)
         if values[key] is node:
             keys[key] = child.keys[key]
     return Node(values, base.place if child.place.file is None else child.place, keys)

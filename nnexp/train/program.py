@@ -181,10 +181,11 @@ class Program:
         x: torch.Tensor,
         ctx: Context,
         tape: list[Seen] | None = None,
+        grads: Sequence[torch.Tensor] = (),
     ) -> torch.Tensor:
         """Outputs `[M, B, K]` for examples `[M, B, *shape]`; params and buffers as `views`.
 
-        tape: gets what `backward` needs.
+        tape: gets what `backward` needs. grads: where that will write, as `views`.
         """
         x = x.to(self.compute_dtype)
         for index, stage in enumerate(self.stages):
@@ -194,25 +195,21 @@ class Program:
             ctx.layer = index
             y = stage.layer.forward(x, own, stage.hyper, ctx)
             if tape is not None:
-                tape.append(Seen(x, y, own, stage.hyper, index > self._first))
+                into = {name: grads[at] for name, at in stage.params}
+                tape.append(Seen(x, y, own, stage.hyper, into, index > self._first))
             x = y
         return x.float() if x.dtype is torch.bfloat16 else x
 
-    def backward(self, dy: torch.Tensor, tape: list[Seen], ctx: Context) -> list[torch.Tensor]:
-        """The gradient by each parameter, in the layout's order, in closed form.
+    def backward(self, dy: torch.Tensor, tape: list[Seen], ctx: Context) -> None:
+        """Write each parameter's gradient where the tape says, in closed form.
 
         dy: the gradient by the outputs. tape: what `forward` left there.
         """
-        grads: dict[int, torch.Tensor] = {}
         for index in range(len(self.stages) - 1, self._first - 1, -1):
-            stage = self.stages[index]
             ctx.layer = index
-            dx, found = stage.layer.pull(dy, tape[index], ctx)
-            for name, at in stage.params:
-                grads[at] = found[name]
+            dx = self.stages[index].layer.pull(dy, tape[index], ctx)
             if dx is not None:
                 dy = dx
-        return [grads[at] for at in range(len(grads))]
 
     def _compile(self, layers_of: Sequence[Sequence[Layer]]) -> None:
         shape, stages = self.signature.inputs, []

@@ -27,6 +27,8 @@ class Working:
             for name, tensor in tensors.items()
             if name.startswith("optimizer.")
         }
+        self._grads = torch.empty_like(self.params)  # written anew by every closed-form step
+        self._grad_views = program.layout.views(self._grads)
         self._leaves = self._new_leaves() if program.compute_dtype is program.dtype else None
 
     def step(self, x: torch.Tensor, y: torch.Tensor, step: int, lr: Any, momentum: Any) -> None:
@@ -60,14 +62,7 @@ class Working:
         leaves = self._new_leaves() if self._leaves is None else self._leaves
         ctx = Context(training=True, members=program.dropout_keys, step=step)
         if program.closed_form:
-            with torch.no_grad():
-                tape: list[Seen] = []
-                outputs = program.forward(leaves, self.buffers, x, ctx, tape)
-                losses, dy = program.loss.gradient(outputs, y)
-                dy = dy.mul_(1.0 / losses.shape[1]).to(program.compute_dtype)
-                grads = program.backward(dy, tape, ctx)
-                flat = torch.cat([g.flatten(1) for g in grads], 1)
-                return losses.mean(1), flat.to(program.dtype)
+            return self._closed_form(leaves, x, y, ctx)
         outputs = program.forward(leaves, self.buffers, x, ctx)
         losses = program.loss.per_example(outputs, y)
         # The mean over examples is taken afterwards: one node fewer in a small graph. (Giving
@@ -75,6 +70,17 @@ class Working:
         derived = torch.autograd.grad(losses.sum(), leaves)
         flat = torch.cat([g.flatten(1) for g in derived], 1).to(program.dtype)
         return losses.detach().mean(1), flat.mul_(1.0 / losses.shape[1])
+
+    def _closed_form(
+        self, leaves: Sequence[torch.Tensor], x: torch.Tensor, y: torch.Tensor, ctx: Context
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        program, tape = self.program, list[Seen]()
+        with torch.no_grad():
+            outputs = program.forward(leaves, self.buffers, x, ctx, tape, self._grad_views)
+            losses, dy = program.loss.gradient(outputs, y)
+            dy = dy.mul_(1.0 / losses.shape[1]).to(program.compute_dtype)
+            program.backward(dy, tape, ctx)
+            return losses.mean(1), self._grads
 
     def _new_leaves(self) -> list[torch.Tensor]:
         """The parameters as leaves of the gradient, in the precision that the network runs in."""

@@ -244,7 +244,18 @@ def test_a_syntax_error_is_reported_alone(text: str, place: str, message: str) -
 @pytest.mark.usefixtures("loader")
 def test_a_syntax_error_hides_other_problems() -> None:
     (problem,) = problems("a: 1\na: 2\nb: [\n")
-    assert problem.place.startswith("f.yaml:4")
+    assert problem.place == "f.yaml:3:5"
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("a: {b: 1", "1:9"), ("a: {b: 1\n", "1:9"), ("a: 1\nb: {c: [1\n\n  \n", "2:10")],
+)
+def test_what_lacks_at_the_end_lacks_on_the_last_line(text: str, place: str) -> None:
+    (problem,) = problems(text)
+    assert problem.place == f"f.yaml:{place}"
+    assert "is expected here" in problem.message
 
 
 def test_an_open_bracket_is_named() -> None:
@@ -422,6 +433,13 @@ def test_every_value_keeps_the_place_it_was_written_at(write: Callable[..., None
     assert str(path) == "sub/../c.yaml:2:9"
     assert path.file is not None
     assert path.file.resolve() == here.resolve() / "c.yaml"
+
+
+def test_nothing_merges_into_a_name(write: Callable[..., None]) -> None:
+    write(a="base: b.yaml\no: {name: {a: 1}}\n", b="o: {name: adam}\n")
+    node = load(Path("a.yaml"))
+    assert plain(node) == {"o": {"name": {"a": 1}}}
+    assert str(place_of(node, ("o", "name"))) == "a.yaml:2:11"
 
 
 def test_base_is_not_in_the_result(write: Callable[..., None]) -> None:
