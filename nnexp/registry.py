@@ -198,7 +198,7 @@ class _Keyed(_Choice):
             chosen: dict[str, Spec] = {}
             errors: list[InitErrorDetails] = []
             for name, parameters in value.items():
-                if parameters is None:
+                if parameters is None and name in family.registered:
                     continue
                 try:
                     chosen[name] = _keyed_member(family, name, parameters)
@@ -352,6 +352,15 @@ def _agreed(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_agreed(item) for item in value]
     return value
+
+
+def gives_both(cls: type, one: str, other: str, base: type) -> bool:
+    """Whether the class below `base` that defines `one` defines `other` as well.
+
+    So a class that inherits both and replaces one is not taken to have a matching pair.
+    """
+    owner = next(c for c in cls.__mro__ if one in c.__dict__)
+    return owner is not base and other in owner.__dict__
 
 
 def summary_of(cls: type[Spec]) -> str:

@@ -22,7 +22,6 @@ class Identity(Activation):
 
     name: Literal["identity"] = "identity"
     also = ("none",)
-    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return x
@@ -36,7 +35,6 @@ class Relu(Activation):
 
     name: Literal["relu"] = "relu"
     initialization = HeNormal()
-    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.relu(x)
@@ -51,7 +49,6 @@ class Sigmoid(Activation):
     name: Literal["sigmoid"] = "sigmoid"
     also = ("logistic",)
     initialization = GlorotSigmoid()
-    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.sigmoid(x)
@@ -64,7 +61,6 @@ class Tanh(Activation):
     """Hyperbolic tangent: tanh(x)."""
 
     name: Literal["tanh"] = "tanh"
-    closed_form = True
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         return torch.tanh(x)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from nnexp import streams
 from nnexp.components.inits import Initializer
 from nnexp.lazy import torch
-from nnexp.registry import Spec
+from nnexp.registry import Spec, gives_both
 
 Shape: TypeAlias = tuple[int, ...]
 """Shape of one example of one member: (F,) or (C, H, W)."""
@@ -97,12 +97,15 @@ class Layer(Spec, family="layer"):
 
     `declare` may raise ValueError with a sentence when the input shape does not suit.
 
-    A layer may give its gradient in closed form, by `pull`, and say so by `closed_form`. A network
-    of such layers only is differentiated without autograd, whose graph costs more than the
+    A layer may give its gradient in closed form, by a `pull` beside its `forward`. A network of
+    such layers only is differentiated without autograd, whose graph costs more than the
     arithmetic of a small network; every other network is left to autograd. Tests hold both equal.
     """
 
-    closed_form: ClassVar[bool] = False
+    @classmethod
+    def closed_form(cls) -> bool:
+        """Whether the layer has a `pull` that belongs to its `forward`."""
+        return gives_both(cls, "forward", "pull", Layer)
 
     def declare(self, shape: Shape) -> Declared:
         return Declared(shape)

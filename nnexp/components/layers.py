@@ -27,7 +27,6 @@ class Flatten(Layer):
     """Turns an image (C, H, W) into a row of C·H·W features."""
 
     name: Literal["flatten"] = "flatten"
-    closed_form = True
 
     def declare(self, shape: Shape) -> Declared:
         return Declared((math.prod(shape),))
@@ -44,7 +43,6 @@ class Linear(Layer):
 
     name: Literal["linear"] = "linear"
     also = ("dense", "fully_connected")
-    closed_form = True
     units: int | None = param(
         None, "number of units", ge=1, le=1_000_000, when="null: as many as the task has outputs"
     )
@@ -204,7 +202,6 @@ class BatchNorm(Layer):
 
     name: Literal["batch_norm"] = "batch_norm"
     also = ("batchnorm", "bn")
-    closed_form = True
     eps: float = param(1e-5, "added to the variance inside the root", gt=0, le=1)
     momentum: float = param(0.1, "weight of the newest batch in the running averages", gt=0, le=1)
 
@@ -230,7 +227,8 @@ class BatchNorm(Layer):
         out, batch_mean, batch_root = torch.native_batch_norm(
             flat, scale, shift, mean, var, training, self.momentum, self.eps
         )
-        ctx.kept[ctx.layer] = (flat, scale, mean, var, batch_mean, batch_root, training)
+        if ctx.training:
+            ctx.kept[ctx.layer] = (flat, scale, mean, var, batch_mean, batch_root, training)
         if training:
             own["running_mean"].copy_(mean.view_as(own["running_mean"]))
             own["running_var"].copy_(var.view_as(own["running_var"]))
@@ -259,7 +257,6 @@ class Dropout(Layer):
     """
 
     name: Literal["dropout"] = "dropout"
-    closed_form = True
     rate: float = param(
         0.5,
         "probability to drop a unit",

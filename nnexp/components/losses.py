@@ -9,7 +9,7 @@ import math
 from typing import ClassVar, Literal
 
 from nnexp.lazy import functional, torch
-from nnexp.registry import Spec
+from nnexp.registry import Spec, gives_both
 
 Task = Literal["classification", "regression"]
 
@@ -18,8 +18,11 @@ class Loss(Spec, family="loss"):
     """A loss; outputs are `[M, B, K]`, its value an example `[M, B]`."""
 
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
-    closed_form: ClassVar[bool] = False
-    """Whether `gradient` gives the derivative; autograd finds it otherwise."""
+
+    @classmethod
+    def closed_form(cls) -> bool:
+        """Whether it has a `gradient` that belongs to its `per_example`, for `Layer.pull`."""
+        return gives_both(cls, "per_example", "gradient", Loss)
 
     def outputs(self, targets: int) -> int:
         """Network outputs for so many classes (classification) or target columns (regression).
@@ -52,7 +55,6 @@ class CrossEntropy(Loss):
 
     name: Literal["cross_entropy"] = "cross_entropy"
     also = ("softmax", "nll", "categorical_crossentropy")
-    closed_form = True
 
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # gather, since nll_loss has no deterministic form on CUDA
@@ -81,7 +83,6 @@ class BinaryCrossEntropy(Loss):
 
     name: Literal["binary_cross_entropy"] = "binary_cross_entropy"
     also = ("bce", "log_loss")
-    closed_form = True
 
     def outputs(self, targets: int) -> int:
         if targets != 2:
@@ -113,7 +114,6 @@ class Mse(Loss):
     name: Literal["mse"] = "mse"
     also = ("squared_error", "mean_squared_error")
     tasks = ("regression",)
-    closed_form = True
 
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return (outputs - target).square().sum(-1).mul(0.5)

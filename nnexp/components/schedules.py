@@ -159,7 +159,7 @@ class Newbob(Schedule):
     def observe(self, state: dict[str, Any], dev: float) -> dict[str, Any]:
         before, factor, bad = state["before"], state["factor"], state["bad"]
         if before is not None:
-            worse = dev > before if self.threshold == 0 else dev > before * (1 - self.threshold)
+            worse = not dev <= before * (1 - self.threshold)  # NaN is worse
             bad = bad + 1 if worse else 0
             if bad > self.patience:
                 factor, bad = factor * self.decay, 0

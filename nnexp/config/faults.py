@@ -249,10 +249,13 @@ def _unknown_key(owner: type[Spec], path: Keys, data: dict[str, Any]) -> Fault:
     names: dict[str, str] = {}
     for name in keys_of(owner):
         names |= dict.fromkeys((*extras(owner.model_fields[name]).get("also", ()), name), name)
+    first, blank, _ = key.partition(" ")
     hint = "" if key in names else _elsewhere(key, owner, data)
     close = None if hint else nearest(key, names)
     meant = names[close] if close else ""
-    if meant:
+    if blank and first in names:
+        meant, hint = names[first], f"a `:` is missing after {first}"
+    elif meant:
         hint = f"did you mean {_MEANINGS.get(key, '{}').format(meant)}?"
     allowed = ", ".join(keys_of(owner)) or "it has none"
     message = f"{_title(owner)} has no such key"
@@ -298,7 +301,7 @@ def _value_hint(arms: list[Arm], value: Any) -> str:
             return f"did you mean {meant}?"
         if kinds & {"int", "float"} and _is_number(value):
             return "leave out the quotes"
-    if "list" in kinds and not isinstance(value, (list, dict)):
+    if "list" in kinds and value is not None and not isinstance(value, (list, dict)):
         return f"did you mean [{value}]?"
     if "str" in kinds and isinstance(value, (int, float)):
         return "put quotes around it if it is meant as text"

@@ -57,7 +57,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     problems: list[Problem] = []
     node = source.load(path, overrides, problems)
-    data: dict[str, Any] = source.plain(_without_nulls(node))
+    data: dict[str, Any] = source.plain(_without_nulls(node, source.plain(node)))
     data.setdefault("name", path.stem[:100])
     experiment, found = _check(data)
     found += _within_misspelt(data, found)
@@ -98,18 +98,31 @@ def _rename(data: dict[str, Any], fault: Fault) -> Keys:
     holder = walk(Experiment, data, fault.path[:-1]).value
     if not isinstance(holder, dict) or fault.meant in holder or fault.path[-1] not in holder:
         return ()
-    holder[fault.meant] = holder.pop(fault.path[-1])
+    if (value := holder.pop(fault.path[-1])) is not None:
+        holder[fault.meant] = value
     return (*fault.path[:-1], fault.meant)
 
 
-def _without_nulls(node: Node) -> Node:
-    """The same without the keys whose value is null: their defaults hold."""
+def _without_nulls(node: Node, data: dict[str, Any], path: Keys = ()) -> Node:
+    """The same without the keys whose value is null: their defaults hold.
+
+    data: the whole, as plain data. A key that doesn't exist stays, so that it is told.
+    """
     if isinstance(node.value, dict):
-        kept = {k: _without_nulls(v) for k, v in node.value.items() if v.value is not None}
+        kept = {
+            key: _without_nulls(value, data, (*path, key))
+            for key, value in node.value.items()
+            if value.value is not None or not _exists((*path, key), data)
+        }
         return Node(kept, node.place, node.keys)
     if isinstance(node.value, list):
-        return Node([_without_nulls(item) for item in node.value], node.place)
+        items = enumerate(node.value)
+        return Node([_without_nulls(v, data, (*path, i)) for i, v in items], node.place)
     return node
+
+
+def _exists(path: Keys, data: dict[str, Any]) -> bool:
+    return path[-1] == "name" or bool(walk(Experiment, data, path).arms)
 
 
 # -- places ----------------------------------------------------------------------------------------
@@ -218,8 +231,10 @@ def _mend(data: dict[str, Any], fault: Fault, first: bool) -> None:
     """Puts something valid at a fault's path, or leaves it out; after that, what holds it."""
     path = fault.path
     holder: Any = walk(Experiment, data, path[:-1]).value
-    if first and fault.meant and _rename(data, fault):
-        return
+    if first and fault.meant and (renamed := _rename(data, fault)):
+        path = renamed
+        if path[-1] in holder:
+            return
     valid = next(_valid(walk(Experiment, data, path).arms), None)
     if first and type(holder) in (dict, list) and valid is not None:
         holder[path[-1]] = valid

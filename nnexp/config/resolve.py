@@ -35,6 +35,8 @@ def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experime
     metrics = list(experiment.metrics or _METRICS[task])
     if not any(isinstance(m, LossMetric) for m in metrics):
         metrics.append(LossMetric())
+    if task == "classification" and experiment.schedule.needs_dev:
+        metrics += [] if any(isinstance(m, Error) for m in metrics) else [Error()]
     scale = experiment.data.scale_target
     changes: dict[str, Any] = {
         "task": task,

@@ -13,7 +13,7 @@ from nnexp.train.feed import Feed
 from nnexp.train.program import Program
 
 CHUNK = 1 << 20
-"""Numbers of input that are evaluated at once: bounds memory, whatever the size of a part."""
+"""Numbers in the widest layer that are evaluated at once: bounds memory, whatever the part."""
 
 
 def outputs(
@@ -29,7 +29,7 @@ def outputs(
     params = program.layout.views(tensors["params"].to(program.compute_dtype))
     buffers = program.buffer_layout.views(tensors["buffers"])
     ctx = Context(training=False)
-    width = math.prod(program.signature.inputs) * program.size
+    width = program.widest * program.size
     size = max(1, min(rows.shape[1], CHUNK // max(width, 1)))
     found = []
     with torch.inference_mode():
@@ -76,7 +76,7 @@ def evaluate(
 
 def compute(metrics: Sequence[Metric], found: Scored) -> dict[str, list[float]]:
     """Each metric's value a member."""
-    return {m.component: [float(v) for v in m.compute(found).cpu()] for m in metrics}
+    return {m.component: m.compute(found).tolist() for m in metrics}
 
 
 def penalty(program: Program, params: torch.Tensor, batch: int) -> list[float]:
@@ -86,4 +86,4 @@ def penalty(program: Program, params: torch.Tensor, batch: int) -> list[float]:
     with torch.inference_mode():
         for spec, hyper in program.regularizers:
             total = total + spec.penalty(params, program.weights, hyper, sizes)
-        return [float(v) for v in total.cpu()]
+        return list(total.tolist())

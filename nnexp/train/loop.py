@@ -54,7 +54,8 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
     """
     training = pack.members[0].training
     train_rows = pack.signature.train_rows
-    size = train_rows if training.batch_size == "full" else training.batch_size
+    whole = training.batch_size == "full"
+    size = train_rows if whole else min(int(training.batch_size), train_rows)
     rows: list[int] = []
     while active := now.active:
         if rows != active:  # at the start, and when members have left
@@ -78,9 +79,9 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
                 hooks.checkpoint(now)
         found = _measure(pack, program, working, rows, samples, len(bounds), size)
         working.tensors["loss_sum"].zero_()
+        lrs = lr.flatten().tolist() if isinstance(lr, torch.Tensor) else [lr] * len(rows)
         for number, (member, row) in enumerate(zip(members, found, strict=True)):
-            lr_now = float(lr[number]) if isinstance(lr, torch.Tensor) else lr
-            member.history.append({"epoch": epoch + 1, "step": now.step, "lr": lr_now, **row})
+            member.history.append({"epoch": epoch + 1, "step": now.step, "lr": lrs[number], **row})
             if _observe(member, program.members[number]):
                 for name in ("params", "buffers"):
                     working.tensors[f"best_{name}"][number].copy_(working.tensors[name][number])
@@ -134,8 +135,7 @@ def _observe(member: MemberState, experiment: Experiment) -> bool:
         member.status = "diverged"
         return False
     if experiment.schedule.needs_dev:
-        watched = row.get("dev/error", row.get("dev/loss"))
-        assert watched is not None, "checked with the config"
+        watched = row.get("dev/error", row["dev/loss"])  # resolving adds `error` for classes
         member.schedule = experiment.schedule.observe(member.schedule, float(watched))
         if member.schedule.get("stop"):
             member.status = "stopped"
@@ -152,13 +152,15 @@ def _early_stopping(
     """Count epochs without improvement; True when this one is the best so far."""
     if higher_is_better(experiment, stopping.monitor):
         value = -value
-    beta = stopping.smooth
-    member.average = beta * member.average + (1 - beta) * value
-    member.average_weight = beta * member.average_weight + (1 - beta)
-    smoothed = member.average / member.average_weight  # corrects the start from 0
-    if member.best is None or smoothed < member.best - stopping.min_delta:
-        member.best, member.bad, member.best_epoch = smoothed, 0, int(member.history[-1]["epoch"])
-        return True
+    if math.isfinite(value):  # one that is not counts as no improvement, and leaves no trace
+        beta = stopping.smooth
+        member.average = beta * member.average + (1 - beta) * value
+        member.average_weight = beta * member.average_weight + (1 - beta)
+        smoothed = member.average / member.average_weight  # corrects the start from 0
+        if member.best is None or smoothed < member.best - stopping.min_delta:
+            member.best, member.bad = smoothed, 0
+            member.best_epoch = int(member.history[-1]["epoch"])
+            return True
     member.bad += 1
     if member.bad > stopping.patience:
         member.status = "stopped"

@@ -93,9 +93,12 @@ def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> li
 
 def check_shapes(layers: Sequence[Layer], signature: Signature, outputs: int) -> None:
     """Whether the layers fit together, told before torch is imported. Raises ConfigError."""
-    shape = signature.inputs
+    shape, trained = signature.inputs, False
     for index, layer in enumerate(layers):
-        shape = _declare(index, layer, shape).output
+        declared = _declare(index, layer, shape)
+        shape, trained = declared.output, trained or bool(declared.slots)
+    if not trained:
+        raise _unfit("it has no layer with weights: there is nothing to train")
     if shape != (outputs,):
         raise _unfit(f"its last layer gives {shape} an example; the task needs ({outputs},)")
 
@@ -213,6 +216,7 @@ class Program:
 
     def _compile(self, layers_of: Sequence[Sequence[Layer]]) -> None:
         shape, stages = self.signature.inputs, []
+        self.widest = math.prod(shape)
         entries: dict[bool, list[Entry]] = {False: [], True: []}
         sizes = {False: 0, True: 0}
         for index, same in enumerate(zip(*layers_of, strict=True)):
@@ -229,10 +233,11 @@ class Program:
             hyper = self._hyper(list(same))
             stages.append(Stage(layer, hyper, tuple(places[False]), tuple(places[True])))
             shape = declared.output
+            self.widest = max(self.widest, math.prod(shape))
         assert shape == (self.outputs,), "see check_shapes"
         self.stages = tuple(stages)
         self._first = next(i for i, stage in enumerate(stages) if stage.params)
-        self.closed_form = self.loss.closed_form and all(s.layer.closed_form for s in stages)
+        self.closed_form = self.loss.closed_form() and all(s.layer.closed_form() for s in stages)
         self.layout = Layout(tuple(entries[False]), sizes[False])
         self.buffer_layout = Layout(tuple(entries[True]), sizes[True])
 

@@ -70,6 +70,30 @@ def test_null_is_the_default(read: Read) -> None:
     assert config.experiment == plain.experiment
 
 
+def test_a_key_that_does_not_exist_is_told_even_if_it_is_null(fails: Fails) -> None:
+    text = (
+        "data: {source: iris, split: {train: 0.6, dev 0.2, test: 0.2}, foo: null}\n"
+        "model: {name: mlp, hiddn: }\n"
+        "regularization: {l2: null, l3: null}\n"
+        "training: {early_stopping: {patiense: }, epochs: }\n"
+        "preprocessing: [{name: min_max, x: null}, null]\n"
+        "optimizer: {name: null, lr: null}\n"
+        "bar:\n"
+    )
+    assert [p.path for p in fails(text)] == [
+        "data.split.dev 0.2",
+        "data.foo",
+        "model.hiddn",
+        "regularization.l3",
+        "training.early_stopping.patiense",
+        "preprocessing.0.x",
+        "preprocessing.1",
+        "bar",
+    ]
+    assert fails(text)[0].hint == "a `:` is missing after dev"
+    assert fails("data {source: iris}\nmodel: mlp\n")[0].hint == "a `:` is missing after data"
+
+
 def test_options_win(read: Read) -> None:
     config = read(GOOD, "optimizer.lr=0.5", "training.epochs=3")
     assert config.overrides == ("optimizer.lr=0.5", "training.epochs=3")

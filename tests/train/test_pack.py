@@ -267,9 +267,9 @@ def test_gradients_in_closed_form_are_autograds(
 
 
 def test_what_has_a_closed_form_is_tested() -> None:
-    layers = {name for name, layer in Layer.registered.items() if layer.closed_form}
+    layers = {name for name, layer in Layer.registered.items() if layer.closed_form()}
     assert layers == {
         "relu", "tanh", "sigmoid", "identity", "batch_norm", "linear", "flatten", "dropout",
     }  # fmt: skip
-    losses = {name for name, loss in Loss.registered.items() if loss.closed_form}
+    losses = {name for name, loss in Loss.registered.items() if loss.closed_form()}
     assert losses == {"cross_entropy", "binary_cross_entropy", "mse"}
