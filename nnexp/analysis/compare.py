@@ -138,7 +138,13 @@ def _choose_metric(results: Sequence[Result], metric: str | None, split: str) ->
 
 
 def _same_loss(results: Sequence[Result]) -> bool:
-    return all(result.config.get("loss") == results[0].config.get("loss") for result in results)
+    """Whether the losses are in the same units: the same function of equally scaled targets."""
+    return all(_loss(result) == _loss(results[0]) for result in results)
+
+
+def _loss(result: Result) -> tuple[object, object]:
+    data = result.config.get("data")
+    return result.config.get("loss"), data.get("scale_target") if isinstance(data, dict) else None
 
 
 def _letters(i: int) -> str:

@@ -167,12 +167,12 @@ def _over_splits(a: Result, b: Result, split: str, metric: str) -> Finding:
 
 
 def _by_split(result: Result, split: str, metric: str) -> dict[str, float]:
-    """Mean metric of the runs on each split, by the hash of the split's examples."""
+    """Mean metric of the runs on each split, by the hashes of its training and scored examples."""
     scores: dict[str, list[float]] = {}
     for run in counted(result, split, metric):
         parts = run.manifest.get("split")
-        known = parts.get(split) if isinstance(parts, dict) else None
-        scores.setdefault(str(known or run.path), []).append(run.value(split, metric))
+        known = (parts.get("train"), parts.get(split)) if isinstance(parts, dict) else run.path
+        scores.setdefault(str(known), []).append(run.value(split, metric))
     return {key: float(np.mean(values)) for key, values in scores.items()}
 
 

@@ -185,6 +185,8 @@ def read_result(path: Path) -> Result:
     count = manifest.get("members")
     if kind != "group" or not isinstance(count, int) or count < 1:
         raise DamagedRun(f"{file}: should describe a run, or a group with its number of members")
+    if manifest.get("status") in ("running", "interrupted"):
+        raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
     members = []
     for i in range(count):
         member = path / f"s{i}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from pydantic import ValidationInfo, field_validator
@@ -173,7 +174,8 @@ class _Projection(Step):
         return replace(kinds, image=False)
 
     def apply(self, features: Features, state: State) -> Features:
-        scores = (features.flat() - state["mean"]) @ state["directions"].T / state["scale"]
+        with one_blas_thread():
+            scores = (features.flat() - state["mean"]) @ state["directions"].T / state["scale"]
         return features.with_numeric(scores, [f"pc{i + 1}" for i in range(scores.shape[1])])
 
     def affine(self, state: State) -> Affine:
@@ -182,7 +184,8 @@ class _Projection(Step):
 
     def _project(self, rows: TrainingRows) -> tuple[State, float]:
         """The state with scale 1, and the mean variance of a direction."""
-        mean, variances, directions, width = _principal(rows, self.component)
+        with one_blas_thread():
+            mean, variances, directions, width = _principal(rows, self.component)
         if not len(variances):
             raise DataError(f"{self.component}: no feature varies in training")
         kept = self._kept(variances, width)
@@ -241,6 +244,13 @@ class PcaWhiten(_Projection):
             eps = 1e-5 * mean_variance if self.components is None else 0.0
         state["scale"] = np.sqrt(state["variances"] + eps)
         return state
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Keeps products on one thread, so that their last bits do not depend on how many there are."""
+    from threadpoolctl import threadpool_limits
+
+    return cast(AbstractContextManager[object], threadpool_limits(limits=1, user_api="blas"))
 
 
 NULL_DIRECTION = 1e-10

@@ -94,8 +94,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_UNPRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # YAML 1.2.2, section 5.1
+_REFUSED = re.compile(
+    # What YAML 1.2.2, section 5.1, has no place for; and what YAML 1.1 takes for the end of a line,
+    # but editors don't, so that lines would be counted in two ways.
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )
 
 
@@ -104,9 +106,9 @@ def compose(text: str, locate: Locate, problems: list[Problem], path: str = "") 
     text = text.removeprefix("\ufeff")
     if len(text) > MAX_BYTES:
         raise too_long(locate(0, 0).source, path)
-    if bad := _UNPRINTABLE.search(text):
+    if bad := _REFUSED.search(text):
         place = locate(*line_and_column(text[: bad.start()]))
-        message = f"the character U+{ord(bad.group()):04X} is not allowed in YAML"
+        message = f"the character U+{ord(bad.group()):04X} is not allowed in a config"
         raise ConfigError([Problem(str(place), path, message)])
     try:
         return _Composer(text, locate, problems).document((path,) if path else ())

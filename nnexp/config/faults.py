@@ -215,6 +215,11 @@ def _fault(one: _Error, data: dict[str, Any]) -> Fault:
     if kind == "choice_type":
         named = f"should be the name of {article(one.context['family'])}, or a mapping with `name`"
         return fault(named, one.context["allowed"])
+    if kind == "name_missing" and (key := _naming_key(one.context["family"], received)):
+        inner = f"{dotted}.{key}"
+        message = f"{article(one.context['family'])} has no such key"
+        hint = "did you mean name?"
+        return Fault((*path, key), Problem("", inner, message, key, hint=hint), True, "name")
     if kind in ("keyed_type", "name_missing"):
         return fault(one.message, one.context["allowed"])
     if kind == "rule":
@@ -253,7 +258,9 @@ def _unknown_key(owner: type[Spec], path: Keys, data: dict[str, Any]) -> Fault:
     hint = "" if key in names else _elsewhere(key, owner, data)
     close = None if hint else nearest(key, names)
     meant = names[close] if close else ""
-    if blank and first in names:
+    if is_component(owner) and _naming_key(owner.family, {key: walk(Experiment, data, path).value}):
+        meant, hint = "name", "did you mean name?"
+    elif blank and first in names:
         meant, hint = names[first], f"a `:` is missing after {first}"
     elif meant:
         hint = f"did you mean {_MEANINGS.get(key, '{}').format(meant)}?"
@@ -262,6 +269,13 @@ def _unknown_key(owner: type[Spec], path: Keys, data: dict[str, Any]) -> Fault:
     dotted = ".".join(map(str, path))
     meant = meant if key not in _MEANINGS else ""
     return Fault(path, Problem("", dotted, message, key, allowed, hint), True, meant)
+
+
+def _naming_key(family: str, value: Any) -> str:
+    """The key of a mapping that has a component's name, in place of `name`; "" if none has."""
+    known = FAMILIES[family].registered
+    given = value.items() if isinstance(value, Mapping) else ()
+    return next((k for k, v in given if k != "name" and isinstance(v, str) and v in known), "")
 
 
 def _elsewhere(key: str, owner: type[Spec], data: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def without_data(experiment: Experiment) -> list[Problem]:
 def with_data(experiment: Experiment, table: Table) -> list[Problem]:
     """Every part of a resolved config that does not suit the data."""
     assert experiment.loss is not None
-    found = list(_tasks(experiment))
+    found = [*_tasks(experiment), *_kind_of_target(experiment, table)]
     if found:
         return found
     try:
@@ -42,6 +42,26 @@ def with_data(experiment: Experiment, table: Table) -> list[Problem]:
         path = f"preprocessing.{number}" if number < len(steps) else "preprocessing"
         found.append(Problem("", path, message.removeprefix("preprocessing: ")))
     return found
+
+
+def _kind_of_target(experiment: Experiment, table: Table) -> Iterator[Problem]:
+    assert experiment.loss is not None
+    name = ", ".join(table.target_names)
+    if experiment.task == "classification" and table.classes is None:
+        yield Problem(
+            "",
+            "loss",
+            f"is for classes, and the target ({name}) is real-valued",
+            experiment.loss.component,
+            "mse for numbers; for numbers that stand for classes: task: classification",
+        )
+    if experiment.task == "regression" and table.classes is not None:
+        yield Problem(
+            "",
+            "loss",
+            f"is for real-valued targets, and the target ({name}) has {len(table.classes)} classes",
+            experiment.loss.component,
+        )
 
 
 def _split(experiment: Experiment) -> Iterator[Problem]:

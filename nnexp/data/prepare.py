@@ -59,12 +59,28 @@ class Pipeline:
         Columns are found by name and others left out. DataError if some are missing, hold the
         other kind of values, or numbers that can't be used.
         """
-        features, notes = self._aligned(features)
-        counts = _check_finite(features, np.arange(len(features)))
-        if counts and not any(isinstance(step, Impute) for step in self.steps):
-            raise DataError(f"there are missing values, and none were in training: {counts}")
+        features, notes = self._checked(features)
         inputs, unusual = self.run(features)
         return inputs, notes + unusual
+
+    def on(
+        self,
+        table: Table,
+        parts: Mapping[str, np.ndarray],
+        resident_bytes: int = RESIDENT_BYTES,
+    ) -> Prepared:
+        """Another table, prepared as the one that was fitted on. DataError as `transform`."""
+        features, notes = self._checked(table.features)
+        inputs = None
+        if self.bytes(len(table)) <= resident_bytes:
+            inputs, unusual = self.run(features)
+            notes += unusual
+        targets = self.encode(table)
+        return Prepared(self, inputs, targets, table.target, dict(parts), features, tuple(notes))
+
+    def bytes(self, rows: int) -> int:
+        """Size of so many rows of inputs."""
+        return rows * int(np.prod(self.input_shape)) * np.dtype(self.precision).itemsize
 
     def encode(self, table: Table) -> np.ndarray:
         """A table's target as training has it: class index `[n]`, or scaled values `[n, k]`.
@@ -166,6 +182,13 @@ class Pipeline:
                 inputs[piece] = rows.numeric
         return inputs, [f"{what} ({count} rows)" for what, count in unusual.items()]
 
+    def _checked(self, features: Features) -> tuple[Features, list[str]]:
+        features, notes = self._aligned(features)
+        counts = _check_finite(features, np.arange(len(features)))
+        if counts and not any(isinstance(step, Impute) for step in self.steps):
+            raise DataError(f"there are missing values, and none were in training: {counts}")
+        return features, notes
+
     def _aligned(self, features: Features) -> tuple[Features, list[str]]:
         if len(self.shape) != 1:
             if features.shape != self.shape:
@@ -191,7 +214,7 @@ class Prepared:
     """A table that is ready for training.
 
     inputs: `[n, *input_shape]`; None when they don't fit in memory, and `gather` reads them.
-    targets: class index int64 `[n]`, or (scaled) values `[n, k]`.
+    targets: class index int64 `[n]`, or (scaled) values `[n, k]`; original: as the table has them.
     parts: the rows of "train", "dev" and "test", those that there are.
     features: what `gather` reads when inputs is None.
     notes: what a user should know about the preprocessing.
@@ -200,6 +223,7 @@ class Prepared:
     pipeline: Pipeline
     inputs: np.ndarray | None
     targets: np.ndarray
+    original: np.ndarray
     parts: Mapping[str, np.ndarray]
     features: Features
     notes: tuple[str, ...]
@@ -266,14 +290,15 @@ def prepare(
         precision=precision,
     )
     inputs = None
-    size = len(table) * int(np.prod(pipeline.input_shape)) * np.dtype(precision).itemsize
+    size = pipeline.bytes(len(table))
     if size <= resident_bytes:
         inputs, unusual = pipeline.run(features)
         _check_range(inputs, used, precision)
         notes += unusual
     else:  # then text, which a table of this size hardly has, is not looked at for unseen values
         notes.append(f"the inputs take {size / 2**30:.1f} GiB: they are read as they are needed")
-    return Prepared(pipeline, inputs, pipeline.encode(table), dict(parts), features, tuple(notes))
+    targets = pipeline.encode(table)
+    return Prepared(pipeline, inputs, targets, table.target, dict(parts), features, tuple(notes))
 
 
 def default_steps(table: Table) -> list[Step]:

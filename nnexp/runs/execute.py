@@ -75,6 +75,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     Raises ConfigError, DataError, Diverged, Interrupted, Terminated, OutOfResources.
     """
     plan = plan_members(order.experiment, order.folder, _count(order), order.splits is not None)
+    device = choose_device(plan.resolved.training.device)
     now = datetime.now(UTC)
     run = RunDir.create(out, plan.resolved.name, now)
     with run.lock():
@@ -86,6 +87,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
             "overrides": list(order.overrides),
             "git_commit": record.git_commit(order.folder),
             "data": record.data_record(plan.table),
+            "splits": [record.split_record(t, plan.table) for t in plan.tables],
         }
         if not _single(order):
             count = _count(order)
@@ -98,7 +100,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
             files.add_text(run.config, order.config_text)
             files.add_text(run.resolved, dump(plan.resolved.dump()))
             files.add_json(run.manifest, manifest)
-        _Execution(run, plan, manifest, reporter).go()
+        _Execution(run, plan, manifest, reporter, device).go()
     return run
 
 
@@ -110,13 +112,18 @@ def resume(
     Raises RunError when it can't go on exactly, LockedRun, DamagedRun, UntrustedRun.
     """
     run = RunDir.open(path)
+    if RunDir(run.path.absolute().parent).manifest.exists():
+        raise RunError(f"{path} is a member of a group: resume the group, {run.path.parent}")
     with run.lock():
         manifest = run.read_manifest()
         experiment = read_experiment(run)
         experiment, changed = _extended(experiment, manifest, epochs, seeds)
-        if manifest["status"] in ("finished", "diverged") and not changed:
-            reporter.note(f"{path} is finished; nothing was changed")
-            return run
+        if manifest["status"] in ("finished", "diverged"):
+            if not changed:
+                reporter.note(f"{path} is finished; nothing was changed")
+                return run
+            if not any(run.checkpoints.glob("*.safetensors")):
+                raise RunError(f"{path} has no checkpoint left: it can't be extended")
         is_group = manifest["kind"] == "group"
         count = manifest["members"] if is_group else 1
         packs = manifest.get("packs", [])
@@ -126,12 +133,33 @@ def resume(
             raise RunError(
                 f"the data of {path} has changed since it was trained: it can't go on exactly"
             )
-        manifest["status"] = "running"
+        splits = [record.split_record(t, plan.table) for t in plan.tables]
+        if splits[: len(manifest["splits"])] != manifest["splits"]:
+            raise RunError(
+                f"the files that split the data of {path} have changed: it can't go on exactly"
+            )
+        device = choose_device(manifest.get("device", experiment.training.device))
+        _refuse_another_machine(path, manifest, device)
+        manifest |= {"status": "running", "splits": splits}
         with writing() as files:
             files.add_text(run.resolved, dump(plan.resolved.dump()))
             files.add_json(run.manifest, manifest)
-        _Execution(run, plan, manifest, reporter).go()
+        _Execution(run, plan, manifest, reporter, device).go()
     return run
+
+
+def _refuse_another_machine(path: Path, manifest: dict[str, Any], device: torch.device) -> None:
+    """Bits depend on the libraries and the processor: on others, going on would not be exact."""
+    if "threads" not in manifest:  # it was stopped before anything was computed
+        return
+    torch.set_num_threads(int(manifest["threads"]))
+    here = record.environment(device)
+    for what in ("nnexp", "versions", "device_name"):
+        if manifest.get(what) != here[what]:
+            raise RunError(
+                f"{path} can't go on exactly: it was trained with {what} {manifest.get(what)}, "
+                f"and here it is {here[what]}"
+            )
 
 
 @dataclass
@@ -142,12 +170,15 @@ class _Execution:
     plan: Plan
     manifest: dict[str, Any]
     reporter: Reporter
+    device: torch.device
     asked: int | None = field(default=None, init=False)  # the signal that asked to stop
 
     def go(self) -> None:
         """Train every pack, then write what each member leaves, and the group's summary."""
-        device = choose_device(self.plan.resolved)
-        self._same_machine(device)
+        device = self.device
+        if "threads" not in self.manifest:
+            self.manifest |= record.environment(device)
+            write_json(self.run.manifest, self.manifest)
         for text in self.plan.notes:
             self._note(text)
         self._form_packs(device)
@@ -256,19 +287,6 @@ class _Execution:
         with writing() as files:
             files.add_json(self.run.summary, summary)
             files.add_json(self.run.manifest, self.manifest)
-
-    def _same_machine(self, device: torch.device) -> None:
-        """Record device and threads; on resume, use the same or refuse: bits depend on them."""
-        before = self.manifest.get("device")
-        if before is None:
-            self.manifest |= record.environment(device)
-            write_json(self.run.manifest, self.manifest)
-            return
-        if before != device.type:
-            raise RunError(
-                f"{self.run.path} was trained on {before}; it can't go on exactly on {device.type}"
-            )
-        torch.set_num_threads(int(self.manifest["threads"]))
 
     def _note(self, text: str) -> None:
         self.reporter.note(text)

@@ -15,7 +15,7 @@ from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.config.resolve import resolve, stated_task
 from nnexp.config.rules import with_data
-from nnexp.data.prepare import Precision, Prepared, default_steps, prepare
+from nnexp.data.prepare import RESIDENT_BYTES, Precision, Prepared, default_steps, prepare
 from nnexp.data.splits import assign
 from nnexp.errors import ConfigError, DamagedRun
 from nnexp.runs.rundir import RunDir
@@ -79,7 +79,7 @@ def plan_members(
         seed = member.data.split.seed
         if seed not in seen:
             seen[seed] = len(plan.tables)
-            plan.tables.append(prepared_for(member, table))
+            plan.tables.append(prepared_for(member, table, count if by_split else 1))
         plan.split_of.append(seen[seed])
     plan.notes += dict.fromkeys(note for t in plan.tables for note in t.notes)
     for number, member in enumerate(members):
@@ -103,7 +103,8 @@ def read_experiment(run: RunDir) -> Experiment:
 def load(experiment: Experiment) -> Table:
     """Read an experiment's data, its target as the task wants it. Raises DataError."""
     source, task = experiment.data.source, stated_task(experiment)
-    if task is not None and "target_type" in type(source).model_fields:
+    # A loss for classes does not make classes of numbers: that is a mistake to be told.
+    if (experiment.task or task == "regression") and "target_type" in type(source).model_fields:
         source = source.model_copy(update={"target_type": task})
     return source.load()
 
@@ -126,12 +127,14 @@ def relocated(experiment: Experiment, root: Path) -> Experiment:
     return experiment.model_copy(update={"data": data.model_copy(update=changes)})
 
 
-def prepared_for(member: Experiment, table: Table) -> Prepared:
-    """A member's split, and the data prepared for it."""
+def prepared_for(member: Experiment, table: Table, splits: int = 1) -> Prepared:
+    """A member's split, and the data prepared for it, one of so many that share the memory."""
     assert member.preprocessing is not None
     parts = assign(member.data.split, table)
     precision: Precision = "float64" if member.training.precision == "float64" else "float32"
-    return prepare(table, parts, member.preprocessing, precision, bool(member.data.scale_target))
+    resident = RESIDENT_BYTES // splits
+    scale = bool(member.data.scale_target)
+    return prepare(table, parts, member.preprocessing, precision, scale, resident)
 
 
 def _member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
@@ -151,5 +154,8 @@ def _form_packs(plan: Plan) -> None:
     found: dict[str, list[int]] = {}
     for number, member in enumerate(plan.members):
         if number not in placed:
-            found.setdefault(pack_key(member, plan.signature(number)), []).append(number)
+            parts = plan.tables[plan.split_of[number]].parts
+            sizes = [len(rows) for rows in parts.values()]
+            key = pack_key(member, plan.signature(number)) + str(sizes)
+            found.setdefault(key, []).append(number)
     plan.packs += found.values()

@@ -8,7 +8,7 @@ import io
 import math
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from nnexp.stats import describe
 from nnexp.train import evaluate
 from nnexp.train.device import suitable_threads
 from nnexp.train.loop import Pack
-from nnexp.train.state import MemberState, Row, TrainState
+from nnexp.train.state import Row, TrainState
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
     tensors = {
         name: now.tensors[f"best_{name}"][number : number + 1] for name in ("params", "buffers")
     }
-    usable = member.status != "diverged" or member.best_epoch > 0
+    # Without early stopping, the "best" weights of a diverged member are those before it blew up.
+    stopping = experiment.training.early_stopping is not None
+    usable = member.status != "diverged" or (stopping and member.best_epoch > 0)
     summary: dict[str, Any] = {
         "status": "diverged" if member.status == "diverged" else "finished",
         **heading(experiment),
@@ -59,7 +61,7 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
         if part in pack.feed.parts:
             scores, text = score(pack, number, tensors, part, table, prepared)
             summary[part] = scores if usable else dict.fromkeys(scores)
-            if part != "train":
+            if part != "train" and usable:
                 texts.append(text if not texts else text.partition("\n")[2])
     steps = [int(row["step"]) for row in member.history]
     summary |= {
@@ -94,7 +96,7 @@ def score(
     rows = pack.feed.rows(part, [number])
     with suitable_threads(program), torch.inference_mode():
         out, target, losses = evaluate.outputs(program, tensors, pack.feed, rows)
-        found = evaluate.scored(program, out, target, losses, pack.feed.scales([number]))
+        found = evaluate.scored(program, out, target, losses, pack.feed, rows, [number])
         scores = {k: v[0] for k, v in evaluate.compute(program.metrics, found).items()}
     if part == "train":
         return scores, ""
@@ -227,15 +229,19 @@ def split_record(prepared: Prepared, table: Table) -> dict[str, Any]:
         if rows is None:
             record[part] = None
             continue
-        ids = "\n".join(sorted(str(i) for i in table.ids[rows]))
-        record[part] = hashlib.sha256(ids.encode()).hexdigest()
+        record[part] = hash_ids(table.ids[rows])
     record["counts"] = {part: len(rows) for part, rows in prepared.parts.items()}
     return record
 
 
+def hash_ids(ids: Iterable[Any]) -> str:
+    """A hash of examples' ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(str(i) for i in ids)).encode()).hexdigest()
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """What the numbers may depend on besides the config: versions, device, threads."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "nnexp": nnexp.__version__,
         "versions": {
@@ -247,6 +253,16 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": name,
         "threads": torch.get_num_threads(),
     }
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def git_commit(folder: Path) -> str | None:
@@ -268,11 +284,6 @@ def data_record(table: Table) -> dict[str, Any]:
         "rows": len(table.ids),
         "files": [{"path": str(f.path), "size": f.size, "sha256": f.sha256} for f in table.files],
     }
-
-
-def status_of(members: Sequence[MemberState]) -> str:
-    """A finished pack's status for its manifest."""
-    return "diverged" if all(m.status == "diverged" for m in members) else "finished"
 
 
 def _cell(value: float) -> str:

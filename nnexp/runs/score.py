@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
-from nnexp.data.prepare import RESIDENT_BYTES, Pipeline, Prepared
+from nnexp.data.prepare import Pipeline, Prepared
 from nnexp.data.splits import assign
 from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
@@ -84,38 +83,31 @@ def _score(
         parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}
     else:
         parts = assign(experiment.data.split, table)
-        if table.fingerprint != manifest["data"]["fingerprint"]:
+        ids = table.ids[parts[split]] if split in parts else []
+        known = manifest["split"].get(split)
+        if table.fingerprint != manifest["data"]["fingerprint"] or record.hash_ids(ids) != known:
             notes.append(
-                "the data have changed since training: this split may hold examples that the run "
-                "was trained on"
+                "the data, or the files that split them, have changed since training: this split "
+                "may hold examples that the run was trained on"
             )
     if split not in parts:
         raise UsageError(f"{run.path} has no {split} split; it has {', '.join(parts)}")
-    prepared = _reapplied(pipeline, table, parts)
+    prepared = pipeline.on(table, parts)
     notes += prepared.notes
     metrics = _metrics(run, experiment, table, prepared, split)
     recorded = run.read_json("summary.json").get(split) if data is None else None
     return Scores(run.path, split, metrics, len(parts[split]), notes, recorded)
 
 
-def _reapplied(pipeline: Pipeline, table: Table, parts: Mapping[str, np.ndarray]) -> Prepared:
-    """The table prepared as the run prepared its own, with nothing fitted anew."""
-    size = len(table) * math.prod(pipeline.input_shape) * np.dtype(pipeline.precision).itemsize
-    inputs, notes = None, list[str]()
-    if size <= RESIDENT_BYTES:
-        inputs, notes = pipeline.transform(table.features)
-    targets = pipeline.encode(table)
-    return Prepared(pipeline, inputs, targets, parts, table.features, tuple(notes))
-
-
 def _metrics(
     run: RunDir, experiment: Experiment, table: Table, prepared: Prepared, split: str
 ) -> dict[str, float]:
-    device = choose_device(experiment)
+    trained_on = run.read_manifest().get("device")
+    device = choose_device("auto" if trained_on == "cuda" else "cpu")
     dtype = torch.float64 if experiment.training.precision == "float64" else torch.float32
     torch.set_num_threads(int(run.read_manifest().get("threads") or torch.get_num_threads()))
-    # Any part stands in for the training rows, whose number scoring never uses.
-    fit = signature(prepared, split)
+    counts = run.read_manifest()["split"]["counts"]
+    fit = replace(signature(prepared, split), train_rows=counts["train"])
     pack = Pack([experiment], fit, feed([prepared], [0], device, dtype), device)
     program = pack.program([0])
     tensors = _weights(run, program)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nnexp.config.experiment import Experiment
 from nnexp.errors import OutOfResources, UsageError
 from nnexp.lazy import torch
 from nnexp.train.program import Program
@@ -19,16 +18,18 @@ COPIES = 6
 """Parameter-sized tensors of a member: its own, the best, the gradient twice, optimizer's two."""
 
 
-def choose_device(experiment: Experiment) -> torch.device:
-    """The device that the config asks for. Raises UsageError when there is none."""
-    wanted = experiment.training.device
+def choose_device(wanted: str) -> torch.device:
+    """The device for "auto", "cpu" or "cuda". Raises UsageError when there is none."""
     there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
-        raise UsageError("training.device is cuda, but torch finds no CUDA device")
+        raise UsageError("cuda is asked for, and torch finds no CUDA device")
     device = torch.device("cuda" if there and wanted != "cpu" else "cpu")
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        # as use_deterministic_algorithms(True), which imports sympy and more for a second
+        torch.set_deterministic_debug_mode("error")
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32 everywhere
     return device
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from nnexp.components.layer import Context
@@ -48,16 +47,19 @@ def scored(
     out: torch.Tensor,
     target: torch.Tensor,
     losses: torch.Tensor,
-    scale: tuple[torch.Tensor, torch.Tensor] | None,
+    feed: Feed,
+    rows: torch.Tensor,
+    members: Sequence[int],
 ) -> Scored:
     """What metrics are computed from; targets and predictions in the targets' own units."""
     if not target.is_floating_point():
         return Scored(losses, program.loss.decide(out), target)
-    out, target = out.double(), target.double()
-    if scale is not None:
-        mean, std = scale
-        out, target = out * std + mean, target * std + mean
-    return Scored(losses, out, target)
+    out = out.double()
+    if (scale := feed.scales(members)) is not None:
+        out = out * scale[1] + scale[0]
+    if feed.original is not None:  # not scaled back, which would round them
+        target = feed.original[rows].expand(out.shape)
+    return Scored(losses, out, target.double())
 
 
 def evaluate(
@@ -70,7 +72,7 @@ def evaluate(
     """Each metric's value a member, on a part (or on rows `[M or 1, N]`)."""
     rows = feed.rows(part, members) if isinstance(part, str) else part
     with torch.inference_mode():
-        found = scored(program, *outputs(program, tensors, feed, rows), feed.scales(members))
+        found = scored(program, *outputs(program, tensors, feed, rows), feed, rows, members)
         return compute(program.metrics, found)
 
 

@@ -25,6 +25,7 @@ class Feed:
     parts: for "train", "dev", "test" (those there are) the rows `[S, n]` int64, S splits.
     split_of: for each member, which of the S splits is its own.
     scale: for each split, mean and standard deviation `[S, K]` that the targets were scaled by.
+    original: the targets as the data have them, `[N, K]` float64; None for classes.
     """
 
     inputs: torch.Tensor | None
@@ -33,6 +34,7 @@ class Feed:
     split_of: list[int]
     scale: tuple[torch.Tensor, torch.Tensor] | None
     tables: Sequence[Prepared]
+    original: torch.Tensor | None = None
 
     def rows(self, part: str, members: Sequence[int]) -> torch.Tensor:
         """A part's rows: `[1, n]` when the members share them, else `[len(members), n]`."""
@@ -104,7 +106,10 @@ def feed(
             torch.tensor(np.stack(means), dtype=torch.float64, device=device),
             torch.tensor(np.stack(stds), dtype=torch.float64, device=device),
         )
-    return Feed(inputs, targets.to(device), parts, list(split_of), scale, tables)
+    original = None
+    if targets.is_floating_point():
+        original = torch.cat([torch.as_tensor(t.original).double() for t in tables]).to(device)
+    return Feed(inputs, targets.to(device), parts, list(split_of), scale, tables, original)
 
 
 def batch_bounds(rows: int, size: int, joins_last: bool) -> list[tuple[int, int]]:

@@ -173,7 +173,13 @@ CASES = {
     "preprocessing: [{name: pca, components: 2, component: 3}]": (
         *("3:44", "preprocessing.0.component", "no such key", "components", "components?"),
     ),
-    "metrics: [accuracy, {nam: rmse}]": ("3:21", "metrics.1", "needs a `name`", "rmse", ""),
+    "metrics: [accuracy, {}]": ("3:21", "metrics.1", "needs a `name`", "rmse", ""),
+    "metrics: [accuracy, {nam: error}]": (
+        *("3:22", "metrics.1.nam", "a metric has no such key", "", "did you mean name?"),
+    ),
+    "optimizer: {type: sgd, momentum: 1}": (
+        *("3:13", "optimizer.type", "no such key", "", "did you mean name?"),
+    ),
     "metrics: [accuracy, [rmse]]": ("3:21", "metrics.1", "name of a metric", "rmse", ""),
     "training: 3": ("3:11", "training", "a mapping with epochs", "", ""),
     "training: {batch_size: fulll}": ("3:24", "training.batch_size", "or full", "", "full?"),
@@ -199,7 +205,9 @@ def test_a_wrong_line(line: str, fails: Fails) -> None:
     assert allowed in problem.allowed
     assert hint in problem.hint
     assert hint or not problem.hint.startswith("did you mean")
-    if "nam:" not in line:
+    if "type:" in line:
+        assert [p.path for p in problems] == [path, "optimizer.momentum"]
+    else:
         assert len(problems) == 1
 
 

@@ -230,6 +230,7 @@ SYNTAX: list[tuple[str, str, str]] = [
     ("a: !foo!bar x\n", "1:4", "not valid YAML"),
     ("a: 1\nb: \x07\n", "2:4", "U\\+0007 is not allowed"),
     ("a: \ud800\n", "1:4", "U\\+D800 is not allowed"),
+    ("a: 1\nb: 1 # \u2028\n", "2:8", "U\\+2028 is not allowed"),
 ]
 
 

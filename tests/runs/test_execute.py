@@ -303,9 +303,9 @@ def test_a_fault_at_any_write_loses_nothing(
 
 def test_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    experiment = Experiment.model_validate({**SMALL, "training": {"device": "cuda"}})
     with pytest.raises(UsageError, match="CUDA"):
-        choose_device(experiment)
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
 
 
 def test_a_pack_that_does_not_fit_is_split_and_that_is_said(

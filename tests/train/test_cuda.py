@@ -24,7 +24,7 @@ def on_cuda(pack: Pack) -> Pack:
     """The same pack on the GPU, with the settings that a run there has."""
     from nnexp.train.device import choose_device
 
-    device = choose_device(pack.members[0])
+    device = choose_device("cuda")
     feed = pack.feed
     assert feed.inputs is not None
     feed.inputs, feed.targets = feed.inputs.to(device), feed.targets.to(device)
