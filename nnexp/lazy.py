@@ -8,14 +8,12 @@ So configs are read, checked, listed and compared without waiting for torch.
 from __future__ import annotations
 
 import importlib
-import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["functional", "pandas", "torch", "torch_is_loaded"]
+__all__ = ["functional", "torch"]
 
 if TYPE_CHECKING:
-    import pandas
     import torch
     from torch.nn import functional
 else:
@@ -30,9 +28,3 @@ else:
 
     torch = _Lazy("torch")
     functional = _Lazy("torch.nn.functional")
-    pandas = _Lazy("pandas")
-
-
-def torch_is_loaded() -> bool:
-    """Whether the process has paid for importing torch already."""
-    return "torch" in sys.modules

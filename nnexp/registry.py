@@ -18,7 +18,6 @@ component).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 
@@ -361,9 +360,3 @@ def gives_both(cls: type, one: str, other: str, base: type) -> bool:
     """
     owner = next(c for c in cls.__mro__ if one in c.__dict__)
     return owner is not base and other in owner.__dict__
-
-
-def summary_of(cls: type[Spec]) -> str:
-    """The first sentence of a component's docstring, on one line."""
-    text = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0]
-    return " ".join(text.split())

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nnexp import components
 from nnexp.components import layers, losses, metrics, models, optimizers, regularizers, schedules
+from nnexp.config.catalogue import summary
 from nnexp.registry import (
     FAMILIES,
     KeyedBy,
@@ -27,7 +28,6 @@ from nnexp.registry import (
     param,
     rule,
     stack,
-    summary_of,
 )
 
 Penalties = TypeAdapter(Annotated[dict[str, regularizers.Regularizer], KeyedBy])
@@ -136,7 +136,7 @@ def test_two_modules_cannot_share_a_name() -> None:
 def test_every_component_and_field_is_described(family: str) -> None:
     for name, cls in FAMILIES[family].registered.items():
         assert cls.model_fields["name"].default == name
-        assert len(summary_of(cls)) > 10, f"{family} {name} has no docstring"
+        assert len(summary(cls)) > 10, f"{family} {name} has no docstring"
         for field, info in cls.model_fields.items():
             assert field == "name" or info.description, f"{family} {name}.{field}"
 
@@ -189,8 +189,8 @@ EXAMPLES: dict[str, Any] = {
 
 
 def test_a_summary_is_the_first_sentence_on_one_line() -> None:
-    assert summary_of(Apple) == "A pome."
-    assert summary_of(Pear) == "A pome, too."
+    assert summary(Apple) == "A pome"
+    assert summary(Pear) == "A pome, too"
 
 
 def test_param_keeps_what_it_was_told() -> None:

@@ -221,7 +221,7 @@ def spread(described: Mapping[str, Any]) -> str:
     mean, sd = described.get("mean"), described.get("sd")
     if mean is None or sd is None:
         return value(mean)
-    if 0 < abs(mean) < 1e-3:
+    if 0 < abs(mean) < 1e-3 or max(abs(mean), sd) >= 1e6:
         return f"{mean:.2e} ± {sd:.1e}"
     places = _places(sd)
     return f"{mean:.{places}f} ± {sd:.{places}f}" if places is not None else f"{value(mean)} ± 0"

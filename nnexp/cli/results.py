@@ -26,7 +26,9 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's or a group's d
 
 def eval_(
     run: Run,
-    split: Annotated[Part, typer.Option(help="The part of its data to score.")] = Part.TEST,
+    split: Annotated[
+        Part | None, typer.Option(help="The part of its data to score. [default: test]")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Score new data from this file instead.")
     ] = None,
@@ -42,6 +44,10 @@ def eval_(
       nnexp eval runs/digits/2026-11-20T10-15-02-3f9a
       nnexp eval runs/adult/2026-11-20T10-15-02-3f9a --data new.csv
     """
+    if data is not None and (split or data_root):
+        raise UsageError(
+            "--data scores a file of its own: --split and --data-root don't go with it"
+        )
     from nnexp.cli.scoring import scores_to_json, show_scores
     from nnexp.runs.rundir import RunDir
 
@@ -49,7 +55,7 @@ def eval_(
     from nnexp.runs.score import evaluate_run
 
     is_group = opened.read_manifest()["kind"] == "group"
-    found = evaluate_run(run, split.value, data, data_root)
+    found = evaluate_run(run, (split or Part.TEST).value, data, data_root)
     if as_json:
         console.say_json(scores_to_json(run, found, is_group))
     else:

@@ -185,11 +185,15 @@ class _Execution:
         total, summaries = 0.0, dict[int, dict[str, Any]]()
         with self._signals():
             for number, members in enumerate(self.plan.packs):
-                pack, now, seconds = self._train(number, members, device)
+                pack, now, seconds, trained = self._train(number, members, device)
                 total += seconds
                 for row, member in enumerate(members):
+                    home = self._home(member)
+                    if not trained and (done := _finished(home)) is not None:
+                        summaries[member] = done  # what is there stays as it is
+                        continue
                     result = record.add_member(
-                        self._home(member), pack, now, row, self.plan.table,
+                        home, pack, now, row, self.plan.table,
                         self._member_manifest(device), seconds / len(members),
                     )  # fmt: skip
                     summaries[member] = result.summary
@@ -204,7 +208,8 @@ class _Execution:
 
     def _train(
         self, number: int, members: Sequence[int], device: torch.device
-    ) -> tuple[Pack, TrainState, float]:
+    ) -> tuple[Pack, TrainState, float, bool]:
+        """A pack's end, the seconds that took, and whether anything was left to train."""
         pack = make_pack(self.plan, members, device)
         checkpoints = Checkpoints(self.run.checkpoints, prefix=f"pack{number}-")
         loaded = checkpoints.load("torch")
@@ -219,6 +224,7 @@ class _Execution:
             now.continue_to(pack.members[0].training.epochs)
         metrics = _Metrics([self._home(m) for m in members], now)
         self.reporter.started(self.run, pack, number, len(self.plan.packs))
+        self._log(f"training {len(members)} on {device.type}, from step {now.step}")
         begun, saved = time.perf_counter(), time.monotonic()
         every = pack.members[0].training.checkpoint_seconds
 
@@ -231,7 +237,8 @@ class _Execution:
                 raise self._stopped()
 
         def ended(state: TrainState) -> None:
-            metrics.flush(state)
+            if metrics.flush(state):
+                self._log(_epoch_line(state))
             self.reporter.epoch(state)
 
         hooks = Hooks(
@@ -239,11 +246,12 @@ class _Execution:
             checkpoint=save,
             epoch=ended,
         )
-        if now.active:
+        if trained := bool(now.active):
             with memory_explained(), suitable_threads(pack.program(range(len(members)))):
                 train(pack, now, hooks)
             save(now)
-        return pack, now, before + time.perf_counter() - begun
+            self._log(_epoch_line(now))
+        return pack, now, before + time.perf_counter() - begun, trained
 
     def _form_packs(self, device: torch.device) -> None:
         """Split new packs that do not fit in memory; what is formed is kept for every resume."""
@@ -290,7 +298,11 @@ class _Execution:
 
     def _note(self, text: str) -> None:
         self.reporter.note(text)
-        append_text(self.run.log, text + "\n")
+        self._log(text)
+
+    def _log(self, text: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        append_text(self.run.log, f"{now} {text}\n")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -332,15 +344,33 @@ class _Metrics:
             else:
                 home.metrics.unlink(missing_ok=True)
 
-    def flush(self, now: TrainState) -> None:
+    def flush(self, now: TrainState) -> bool:
         """Append the newest rows, at most once a second (the end writes the file whole)."""
         if time.monotonic() - self.last < 1.0:
-            return
+            return False
         self.last = time.monotonic()
         for number, (home, member) in enumerate(zip(self.homes, now.members, strict=True)):
             done = self.written[number]
             append_text(home.metrics, record.metrics_text(member.history[done:], header=done == 0))
             self.written[number] = len(member.history)
+        return True
+
+
+def _finished(home: RunDir) -> dict[str, Any] | None:
+    """The summary of a member that is wholly written; None for one that is not."""
+    if not home.manifest.exists():
+        return None
+    status = home.read_manifest().get("status")
+    return home.read_json("summary.json") if status in ("finished", "diverged") else None
+
+
+def _epoch_line(now: TrainState) -> str:
+    """Where training stands, for the log: means over the members that have come this far."""
+    last = max(len(member.history) for member in now.members)
+    rows = [m.history[-1] for m in now.members if m.history and len(m.history) == last]
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in (rows[0] if rows else ())}
+    shown = [f"{key} {value:.4g}" for key, value in means.items() if "/" in key]
+    return f"epoch {last}: " + ", ".join(shown)
 
 
 def make_pack(plan: Plan, members: Sequence[int], device: torch.device) -> Pack:

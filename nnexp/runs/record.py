@@ -57,12 +57,17 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
     }
     prepared = pack.feed.tables[pack.feed.split_of[number]]
     texts: list[str] = []
-    for part in ("train", "dev", "test"):
-        if part in pack.feed.parts:
-            scores, text = score(pack, number, tensors, part, table, prepared)
-            summary[part] = scores if usable else dict.fromkeys(scores)
-            if part != "train" and usable:
-                texts.append(text if not texts else text.partition("\n")[2])
+    for part in pack.feed.parts:
+        scores, text = score(pack, number, tensors, part, table, prepared)
+        summary[part] = scores if usable else dict.fromkeys(scores)
+        if part != "train" and usable:
+            texts.append(text if not texts else text.partition("\n")[2])
+    summary["last"] = {part: summary[part] for part in pack.feed.parts}
+    if member.best_epoch != len(member.history):
+        tensors = {name: now.tensors[name][number : number + 1] for name in ("params", "buffers")}
+        for part in pack.feed.parts:
+            scores, _ = score(pack, number, tensors, part, table, prepared)
+            summary["last"][part] = scores
     steps = [int(row["step"]) for row in member.history]
     summary |= {
         "best_epoch": member.best_epoch,

@@ -144,10 +144,6 @@ class RunDir:
         return self.path / "predictions.csv"
 
     @property
-    def prediction_tensors(self) -> Path:
-        return self.path / "predictions.safetensors"
-
-    @property
     def model(self) -> Path:
         return self.path / "model.safetensors"
 

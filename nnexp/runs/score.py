@@ -60,8 +60,22 @@ def evaluate_run(
     members = run.members() if run.read_manifest()["kind"] == "group" else [run]
     if status in ("running", "interrupted", "failed"):
         raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
+    useless = {m for m in members if _has_no_weights(m)}
+    if len(useless) == len(members):
+        raise RunError(f"{path} diverged and left no weights that are worth scoring")
     tables: dict[str, Table] = {}
-    return [_score(member, split, data, data_root, tables) for member in members]
+    found = [_score(m, split, data, data_root, tables) for m in members if m not in useless]
+    if useless:
+        found[0].notes.append(f"{len(useless)} of {len(members)} members diverged: left out")
+    return found
+
+
+def _has_no_weights(run: RunDir) -> bool:
+    """Whether a run diverged before it had any weights that its summary could speak of."""
+    summary = run.read_json("summary.json")
+    return summary.get("status") == "diverged" and all(
+        value is None for value in (summary.get("train") or {}).values()
+    )
 
 
 def _score(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nnexp.errors import OutOfResources, UsageError
 from nnexp.lazy import torch
@@ -28,7 +29,8 @@ def choose_device(wanted: str) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # as use_deterministic_algorithms(True), which imports sympy and more for a second
         torch.set_deterministic_debug_mode("error")
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        settings: Any = torch.utils.deterministic
+        settings.fill_uninitialized_memory = False
         torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32 everywhere
     return device
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -229,3 +229,15 @@ def test_mse_of_a_batch_by_hand() -> None:
     values: Any = Mse().per_example(outputs, target)
     assert values.tolist() == [[2.5, 1.0]]
     assert float(values.mean()) == 1.75
+
+
+def test_a_subclass_with_its_own_loss_does_not_inherit_the_gradient() -> None:
+    class Twice(Mse):
+        name: Literal["twice"] = "twice"  # type: ignore[assignment]
+
+        def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return 2.0 * super().per_example(outputs, target)
+
+    del Loss.registered["twice"]
+    assert Mse.closed_form()
+    assert not Twice.closed_form()

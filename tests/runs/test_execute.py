@@ -27,6 +27,7 @@ from nnexp.errors import (
 from nnexp.runs import execute, files
 from nnexp.runs.execute import Order, Reporter, resume, start
 from nnexp.runs.rundir import RunDir
+from nnexp.runs.score import evaluate_run
 from nnexp.train.device import choose_device
 from nnexp.train.state import TrainState
 
@@ -237,6 +238,13 @@ def test_divergence(tmp_path: Path) -> None:
         ({"loss": "binary_cross_entropy"}, ConfigError, "2 classes"),
         ({"task": "regression", "loss": "hinge"}, ConfigError, "regression"),
         ({"model": {"name": "cnn"}}, ConfigError, "images"),
+        ({"data": {"source": "diabetes"}, "loss": "hinge"}, ConfigError, "real-valued"),
+        ({"loss": "mse"}, ConfigError, "3 classes"),
+        (
+            {"model": {"name": "sequential", "layers": ["flatten", "tanh"]}},
+            ConfigError,
+            "nothing to train",
+        ),
         (
             {"data": {"source": {"name": "csv", "path": "no.csv", "target": "y"}}},
             DataError,
@@ -323,3 +331,124 @@ def test_a_pack_that_does_not_fit_is_split_and_that_is_said(
     assert group.read_manifest()["packs"] == [[0, 1], [2, 3], [4]]
     mean = [r.read_json("summary.json")["test"]["loss"]["mean"] for r in (whole, group)]
     assert mean[0] == pytest.approx(mean[1], rel=1e-5)
+
+
+def table(path: Path, rows: int = 90) -> dict[str, Any]:
+    """A small csv of two columns and two classes, as a source."""
+    lines = [f"{i % 13},{i % 7},{'no' if i % 3 else 'yes'}" for i in range(rows)]
+    path.write_text("a,b,y\n" + "\n".join(lines) + "\n")
+    return {"name": "csv", "path": str(path), "target": "y"}
+
+
+def index(path: Path, rows: range) -> str:
+    path.write_text("\n".join(map(str, rows)))
+    return str(path)
+
+
+def test_split_files_that_changed_are_noticed(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv")
+    split = {
+        "train": index(tmp_path / "train.txt", range(60)),
+        "test": index(tmp_path / "test.txt", range(60, 90)),
+    }
+    run = start(order({**SMALL, "data": {"source": source, "split": split}}), tmp_path, Reporter())
+    assert evaluate_run(run.path)[0].notes == []
+    index(tmp_path / "train.txt", range(40))
+    index(tmp_path / "test.txt", range(50, 90))
+    (scores,) = evaluate_run(run.path)
+    assert "changed since training" in scores.notes[0]
+    with pytest.raises(RunError, match="split"):
+        resume(run.path, Reporter(), epochs=9)
+
+
+def test_splits_of_different_size_train_in_packs_of_their_own(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv")
+    for number in range(3):
+        index(tmp_path / f"train{number}.txt", range(60 - number % 2))
+        index(tmp_path / f"test{number}.txt", range(60 + number % 2, 90))
+    split = {"train": f"{tmp_path}/train{{seed}}.txt", "test": f"{tmp_path}/test{{seed}}.txt"}
+    config = {**SMALL, "data": {"source": source, "split": split}}
+    group = start(order(config, splits=3), tmp_path, Reporter())
+    assert group.read_manifest()["packs"] == [[0, 2], [1]]
+    assert [m.read_manifest()["split"]["counts"]["test"] for m in group.members()] == [30, 29, 30]
+
+
+def test_a_member_is_not_resumed_without_its_group(tmp_path: Path) -> None:
+    group = start(order(SMALL, seeds=2), tmp_path, Reporter())
+    before = contents(group)
+    with pytest.raises(RunError, match="member of a group"):
+        resume(group.path / "s0", Reporter(), epochs=9)
+    assert contents(group) == before
+
+
+def test_other_versions_and_a_lost_checkpoint_are_refused(tmp_path: Path) -> None:
+    run = start(order(SMALL), tmp_path, Reporter())
+    manifest = run.read_manifest()
+    changed = {**manifest, "versions": {**manifest["versions"], "torch": "1.0"}}
+    files.write_json(run.manifest, changed)
+    with pytest.raises(RunError, match="versions"):
+        resume(run.path, Reporter(), epochs=9)
+    files.write_json(run.manifest, manifest)
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    with pytest.raises(RunError, match="checkpoint"):
+        resume(run.path, Reporter(), epochs=9)
+
+
+def test_a_run_that_diverged_at_once_is_not_scored(tmp_path: Path) -> None:
+    wild = {
+        "optimizer": {"name": "sgd", "lr": 1000.0},
+        "loss": "hinge",
+        "regularization": {"l2": 1.0},
+        "model": {"name": "mlp", "hidden": [6], "activation": "identity"},
+        "training": {"epochs": 30},
+    }
+    with pytest.raises(Diverged):
+        start(order({**SMALL, **wild}), tmp_path, Reporter())
+    (path,) = (tmp_path / "small").iterdir()
+    assert set(RunDir(path).read_json("summary.json")["test"].values()) == {None}
+    with pytest.raises(RunError, match="diverged"):
+        evaluate_run(path)
+
+
+def test_scores_are_those_of_the_summary_wherever_the_run_is(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv")
+    run = start(order({**SMALL, "data": {"source": source}}), tmp_path / "runs", Reporter())
+    moved = tmp_path / "elsewhere" / "run"
+    moved.parent.mkdir()
+    run.path.rename(moved)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "t.csv").rename(tmp_path / "data" / "t.csv")
+    for split in ("train", "dev", "test"):
+        (scores,) = evaluate_run(moved, split, data_root=tmp_path / "data")
+        assert scores.metrics == scores.recorded
+        assert scores.notes == []
+    (scores,) = evaluate_run(moved, data=tmp_path / "data" / "t.csv")
+    assert (scores.split, scores.examples) == ("data", 90)
+    with (tmp_path / "data" / "t.csv").open("a") as file:
+        file.write("1,1,no\n")
+    (scores,) = evaluate_run(moved, data_root=tmp_path / "data")
+    assert "changed since training" in scores.notes[0]
+
+
+def test_regression_targets_are_written_as_they_are(tmp_path: Path) -> None:
+    config = {"name": "d", "data": {"source": "diabetes"}, "model": "linear"}
+    run = start(order({**config, "training": {"epochs": 1}}), tmp_path, Reporter())
+    lines = [line.split(",") for line in run.read_text("predictions.csv").splitlines()[1:]]
+    assert all(line[2] == str(float(line[2])) and float(line[2]).is_integer() for line in lines)
+
+
+def test_newbob_watches_the_error_whatever_is_recorded(tmp_path: Path) -> None:
+    config = {**SMALL, "schedule": "newbob", "metrics": ["accuracy"]}
+    run = start(order(config), tmp_path, Reporter())
+    assert "dev/error" in run.read_text("metrics.csv").splitlines()[0]
+
+
+def test_the_last_weights_are_scored_too(tmp_path: Path) -> None:
+    stopping = {"monitor": "dev/loss", "patience": 0}
+    training = {**SMALL["training"], "epochs": 60, "early_stopping": stopping}
+    optimizer = {"name": "adam", "lr": 0.1}
+    config = {**SMALL, "training": training, "optimizer": optimizer}
+    summary = start(order(config), tmp_path, Reporter()).read_json("summary.json")
+    assert summary["best_epoch"] == summary["epochs"] - 1
+    assert summary["last"]["dev"]["loss"] > summary["dev"]["loss"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 import torch
 
+from nnexp.config.experiment import Experiment
 from nnexp.train.feed import batch_bounds
-from nnexp.train.loop import Hooks, train
-from nnexp.train.state import TrainState
+from nnexp.train.loop import Hooks, _observe, train
+from nnexp.train.state import MemberState, TrainState
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "mlp": {"model": {"name": "mlp", "hidden": [8], "batch_norm": True, "dropout": 0.2}},
@@ -120,3 +122,22 @@ def test_batches() -> None:
     assert batch_bounds(9, 4, True) == [(0, 4), (4, 9)]
     assert batch_bounds(1, 4, True) == [(0, 1)]
     assert batch_bounds(8, 8, True) == [(0, 8)]
+
+
+def test_a_value_that_is_not_finite_is_no_best_and_no_end() -> None:
+    member = MemberState()
+    experiment = Experiment.model_validate(
+        {
+            "data": {"source": "digits"},
+            "model": "linear",
+            "training": {"early_stopping": {"monitor": "dev/loss", "patience": 3}},
+        }
+    )
+    improved = []
+    for epoch, value in enumerate([math.inf, 3.0, math.nan, 2.0], 1):
+        member.history.append(
+            {"epoch": epoch, "train/loss": 1.0, "train/step_loss": 1.0, "dev/loss": value}
+        )
+        improved.append(_observe(member, experiment))
+    assert improved == [False, True, False, True]
+    assert (member.best, member.best_epoch, member.status) == (2.0, 4, "training")
