@@ -124,7 +124,7 @@ def _resume(path: Path, epochs: int | None, seeds: int | None, quiet: bool, as_j
 
     RunDir.open(path)  # tells quickly what is wrong
     from nnexp.cli.live import Live
-    from nnexp.runs.execute import resume
+    from nnexp.runs.resume import resume
 
     with Live(quiet, as_json) as live:
         live.run = resume(path, live, epochs, seeds)

@@ -9,10 +9,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from nnexp.components.arrays import examples_of, labels_of, read_idx, read_npy
 from nnexp.components.delimited import Columns, ColumnType, Form, position, read_columns
@@ -176,7 +176,7 @@ class Csv(Dataset):
     name: Literal["csv"] = "csv"
     paths = ("path",)
     path: str = param(..., "the file", min_length=1)
-    target: int | str | list[int | str] = param(
+    target: int | str | Annotated[list[int | str], Field(min_length=1)] = param(
         ..., "column(s) to predict, by name or number (−1: the last)", also=("label", "y")
     )
     separator: str | None = param(

@@ -201,7 +201,8 @@ def _merge(base: Node, child: Node, top: bool = False) -> Node:
             continue
         # A name is text: nothing merges into it.
         values[key] = node if below is None or key == "name" else _merge(below, node)
-        if values[key] is node:
+        over_name = below is not None and isinstance(below.value, str) and node.place.file
+        if values[key] is node or over_name:
             keys[key] = child.keys[key]
     return Node(values, base.place if child.place.file is None else child.place, keys)
 

@@ -1,4 +1,4 @@
-"""Training from a config to a finished run directory, and going on with an interrupted one."""
+"""Training from a config to a finished run directory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from nnexp.config.source import dump
 from nnexp.errors import (
     Diverged,
     Interrupted,
-    RunError,
     Terminated,
-    UsageError,
 )
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.files import append_text, write_json, write_text, writing
-from nnexp.runs.plan import Plan, plan_members, read_experiment
+from nnexp.runs.plan import Plan, plan_members
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import (
     choose_device,
@@ -100,70 +98,12 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
             files.add_text(run.config, order.config_text)
             files.add_text(run.resolved, dump(plan.resolved.dump()))
             files.add_json(run.manifest, manifest)
-        _Execution(run, plan, manifest, reporter, device).go()
+        Execution(run, plan, manifest, reporter, device).go()
     return run
-
-
-def resume(
-    path: Path, reporter: Reporter, epochs: int | None = None, seeds: int | None = None
-) -> RunDir:
-    """Go on with an interrupted run or group; train a finished one longer, or add members.
-
-    Raises RunError when it can't go on exactly, LockedRun, DamagedRun, UntrustedRun.
-    """
-    run = RunDir.open(path)
-    if RunDir(run.path.absolute().parent).manifest.exists():
-        raise RunError(f"{path} is a member of a group: resume the group, {run.path.parent}")
-    with run.lock():
-        manifest = run.read_manifest()
-        experiment = read_experiment(run)
-        experiment, changed = _extended(experiment, manifest, epochs, seeds)
-        if manifest["status"] in ("finished", "diverged"):
-            if not changed:
-                reporter.note(f"{path} is finished; nothing was changed")
-                return run
-            if not any(run.checkpoints.glob("*.safetensors")):
-                raise RunError(f"{path} has no checkpoint left: it can't be extended")
-        is_group = manifest["kind"] == "group"
-        count = manifest["members"] if is_group else 1
-        packs = manifest.get("packs", [])
-        by_split = manifest.get("varies") == "split"
-        plan = plan_members(experiment, Path.cwd(), count, by_split, packs)
-        if plan.table.fingerprint != manifest["data"]["fingerprint"]:
-            raise RunError(
-                f"the data of {path} has changed since it was trained: it can't go on exactly"
-            )
-        splits = [record.split_record(t, plan.table) for t in plan.tables]
-        if splits[: len(manifest["splits"])] != manifest["splits"]:
-            raise RunError(
-                f"the files that split the data of {path} have changed: it can't go on exactly"
-            )
-        device = choose_device(manifest.get("device", experiment.training.device))
-        _refuse_another_machine(path, manifest, device)
-        manifest |= {"status": "running", "splits": splits}
-        with writing() as files:
-            files.add_text(run.resolved, dump(plan.resolved.dump()))
-            files.add_json(run.manifest, manifest)
-        _Execution(run, plan, manifest, reporter, device).go()
-    return run
-
-
-def _refuse_another_machine(path: Path, manifest: dict[str, Any], device: torch.device) -> None:
-    """Bits depend on the libraries and the processor: on others, going on would not be exact."""
-    if "threads" not in manifest:  # it was stopped before anything was computed
-        return
-    torch.set_num_threads(int(manifest["threads"]))
-    here = record.environment(device)
-    for what in ("nnexp", "versions", "device_name"):
-        if manifest.get(what) != here[what]:
-            raise RunError(
-                f"{path} can't go on exactly: it was trained with {what} {manifest.get(what)}, "
-                f"and here it is {here[what]}"
-            )
 
 
 @dataclass
-class _Execution:
+class Execution:
     """The training of a plan into its directory."""
 
     run: RunDir
@@ -381,34 +321,6 @@ def make_pack(plan: Plan, members: Sequence[int], device: torch.device) -> Pack:
     split_of = [used.index(plan.split_of[m]) for m in members]
     data = feed([plan.tables[u] for u in used], split_of, device, dtype)
     return Pack(experiments, plan.signature(members[0]), data, device)
-
-
-def _extended(
-    experiment: Experiment, manifest: dict[str, Any], epochs: int | None, seeds: int | None
-) -> tuple[Experiment, bool]:
-    """The experiment with more epochs, the manifest with more members; whether anything changed."""
-    changed = False
-    training = experiment.training
-    if epochs is not None and epochs != training.epochs:
-        if epochs < training.epochs:
-            raise UsageError(f"--epochs {epochs} is less than the run's {training.epochs}")
-        if experiment.schedule.uses_total:
-            raise UsageError(
-                f"a {experiment.schedule.component} schedule is laid out over the whole length of "
-                "a run: this one can't be trained longer; start a new one"
-            )
-        update = {"training": training.model_copy(update={"epochs": epochs})}
-        experiment, changed = experiment.model_copy(update=update), True
-    if seeds is not None:
-        if manifest["kind"] != "group":
-            raise UsageError("--seeds adds members to a group; this is a single run")
-        if seeds < manifest["members"]:
-            raise UsageError(f"--seeds {seeds} is less than the group's {manifest['members']}")
-        if seeds > manifest["members"]:
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            manifest["additions"].append({"at": at, "members": seeds})
-            manifest["members"], changed = seeds, True
-    return experiment, changed
 
 
 def _single(order: Order) -> bool:

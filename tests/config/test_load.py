@@ -119,6 +119,12 @@ def test_files_are_relative_to_where_they_are_written(
     assert split == [str(tmp_path / "base/{seed}.txt"), str(tmp_path.parent / "f")]
 
 
+def test_a_csv_needs_a_target(fails: Fails) -> None:
+    (problem,) = fails("data: {source: {name: csv, path: x, target: []}}\nmodel: mlp\n")
+    assert problem.place.endswith(":1:37")
+    assert "at least 1 item" in problem.allowed
+
+
 def test_a_variable_that_is_not_set(fails: Fails) -> None:
     text = "data: {source: {name: csv, path: '${NO_SUCH}/a.csv', target: y}}\nmodel: mlp\n"
     (problem,) = fails(text)

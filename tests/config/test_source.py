@@ -429,7 +429,7 @@ def test_every_value_keeps_the_place_it_was_written_at(write: Callable[..., None
     # what several places contributed to is named where a file has it
     assert str(node.place) == "a.yaml:1:1"
     assert str(place_of(node, ("o",))) == "a.yaml:2:4"
-    assert str(key_place(node, ("o",))) == "sub/b.yaml:2:1"
+    assert str(key_place(node, ("o",))) == "a.yaml:2:1"
     path = place_of(node, ("data", "path"))
     assert str(path) == "sub/../c.yaml:2:9"
     assert path.file is not None

@@ -25,7 +25,8 @@ from nnexp.errors import (
     UsageError,
 )
 from nnexp.runs import execute, files
-from nnexp.runs.execute import Order, Reporter, resume, start
+from nnexp.runs.execute import Order, Reporter, start
+from nnexp.runs.resume import resume
 from nnexp.runs.rundir import RunDir
 from nnexp.runs.score import evaluate_run
 from nnexp.train.device import choose_device
