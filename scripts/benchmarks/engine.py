@@ -14,6 +14,7 @@ import torch
 from nnexp.config.experiment import Experiment
 from nnexp.runs.execute import make_pack
 from nnexp.runs.plan import Plan, plan_members
+from nnexp.train.device import suitable_threads
 from nnexp.train.loop import Hooks, Pack, train
 from nnexp.train.state import TrainState
 
@@ -73,7 +74,7 @@ def ours(case: Case, task: Task, members: int, evaluated: bool) -> Run:
         pack = _unevaluated(pack)
 
     def run() -> float:
-        now, begun = pack.start(), 0.0
+        now, begun, program = pack.start(), 0.0, pack.program(range(members))
 
         def epoch(_: TrainState) -> None:
             nonlocal begun
@@ -83,8 +84,9 @@ def ours(case: Case, task: Task, members: int, evaluated: bool) -> Run:
 
         torch.use_deterministic_algorithms(task.device.type == "cuda")
         try:
-            train(pack, now, Hooks(pause=lambda: time.monotonic() < 0, epoch=epoch))
-            task.wait()
+            with suitable_threads(program):  # as nnexp.runs.execute does
+                train(pack, now, Hooks(pause=lambda: time.monotonic() < 0, epoch=epoch))
+                task.wait()
             seconds = time.perf_counter() - begun
         finally:
             torch.use_deterministic_algorithms(False)
