@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from nnexp.errors import DamagedRun, RunError
-from nnexp.runs.files import TEXT_LIMIT, YAML_LIMIT, parse_json, parse_yaml, read_bytes
+from nnexp.runs.files import read_bytes
+from nnexp.runs.rundir import RunDir
 from nnexp.stats import FloatArray
 
 
@@ -104,11 +105,7 @@ class Result:
     @cached_property
     def config(self) -> dict[str, Any]:
         """resolved.yaml"""
-        name = "resolved.yaml"
-        config = parse_yaml(read_bytes(self.path, name, YAML_LIMIT), self.path / name)
-        if not isinstance(config, dict):
-            raise DamagedRun(f"{self.path / name} should hold a mapping")
-        return config
+        return RunDir(self.path).read_config()
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -119,28 +116,18 @@ class Result:
                 f"{self.path} has no results: its status is {self.status}"
                 + (advice if self.status in ("running", "interrupted") else "")
             )
-        return _json(self.path, "summary.json")
+        return RunDir(self.path).read_summary()
 
     def part(self, split: str) -> dict[str, Any]:
         """The summary's metrics on "train", "dev" or "test"; empty if there is no such split."""
-        part = self.summary.get(split)
-        if part is None:
-            return {}
-        if not isinstance(part, dict):
-            raise DamagedRun(f"{self.path / 'summary.json'}: '{split}' should be a mapping")
-        return part
+        return self.summary.get(split) or {}
 
     def value(self, split: str, metric: str) -> float:
         """A run's metric; NaN where it is null (a diverged run) or missing."""
         if self.status == "diverged" and not (self.path / "summary.json").exists():
             return math.nan
         value = self.part(split).get(metric)
-        if value is None:
-            return math.nan
-        number = as_number(value)
-        if number is None:
-            raise DamagedRun(f"{self.path / 'summary.json'}: {split}/{metric} should be a number")
-        return number
+        return math.nan if value is None else float(value)
 
     def predictions(self, split: str) -> Predictions:
         """The split's rows of predictions.csv; ids are unique."""
@@ -169,30 +156,22 @@ def as_number(value: Any) -> float | None:
 
 
 def read_result(path: Path) -> Result:
-    """The run or group in a directory.
-
-    RunError if it is no run directory; DamagedRun if manifest.json can't be read or a member is
+    """The run or group in a directory. Raises as `RunDir.open` does; DamagedRun too if a member is
     missing.
     """
-    file = path / "manifest.json"
-    if not file.exists():
-        what = "is not a run: it has no manifest.json" if path.is_dir() else "there is no such run"
-        raise RunError(f"{path}: {what}")
-    manifest = _json(path, "manifest.json")
-    kind = manifest.get("kind")
+    manifest = RunDir.open(path).read_manifest()
+    kind = manifest["kind"]
     if kind == "run":
         return Result(path, kind, manifest)
-    count = manifest.get("members")
-    if kind != "group" or not isinstance(count, int) or count < 1:
-        raise DamagedRun(f"{file}: should describe a run, or a group with its number of members")
-    if manifest.get("status") in ("running", "interrupted"):
+    count = manifest["members"]
+    if manifest["status"] in ("running", "interrupted"):
         raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
     members = []
     for i in range(count):
         member = path / f"s{i}"
         if not (member / "manifest.json").exists():
             raise DamagedRun(f"{member}: the group has {count} members, and this one is missing")
-        members.append(Result(member, "run", _json(member, "manifest.json")))
+        members.append(Result(member, "run", RunDir(member).read_manifest()))
     return Result(path, kind, manifest, tuple(members))
 
 
@@ -229,7 +208,3 @@ def _csv(root: Path, name: str) -> tuple[list[str], list[list[str]]]:
                 f"{file}: row {number} has {len(row)} cells, and the header {len(header)}"
             )
     return header, rows
-
-
-def _json(root: Path, name: str) -> dict[str, Any]:
-    return parse_json(read_bytes(root, name, TEXT_LIMIT), root / name)

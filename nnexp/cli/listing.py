@@ -61,8 +61,8 @@ def run_to_json(run: RunDir) -> dict[str, Any]:
         "path": run.path,
         "status": entry(run.path).status,
         "manifest": manifest,
-        "summary": run.read_json(run.summary) if run.summary.exists() else None,
-        "config": run.read_yaml(run.resolved) if run.resolved.exists() else None,
+        "summary": run.read_summary() if run.summary.exists() else None,
+        "config": run.read_config() if run.resolved.exists() else None,
         "files": [{"name": name, "bytes": size} for name, size in _files(run)],
     }
 
@@ -75,12 +75,12 @@ def show_run(run: RunDir) -> None:
     console.say_table(["", ""], [[(k, "dim"), v] for k, v in _facts(manifest, status)], indent=2)
     if run.resolved.exists():
         console.say("config", "bold")
-        config = run.read_yaml(run.resolved)
+        config = run.read_config()
         rows: list[list[Cell]] = [[(k, "name"), brief(v)] for k, v in _highlights(config)]
         console.say_table(["", ""], rows, indent=2)
     if run.summary.exists():
         console.say("results", "bold")
-        show_summary(run.read_json(run.summary), manifest.get("seconds"))
+        show_summary(run.read_summary(), manifest.get("seconds"))
     console.say("files", "bold")
     files: list[list[Cell]] = [[name, f"{size:,} bytes"] for name, size in _files(run)]
     console.say_table(["", ""], files, right=[1], indent=2)

@@ -112,7 +112,7 @@ class Live(Reporter):
             self._progress = None
 
     def _finish(self, run: RunDir) -> None:
-        summary = self._summary or (run.read_json(run.summary) if run.summary.exists() else None)
+        summary = self._summary or (run.read_summary() if run.summary.exists() else None)
         if self.as_json:
             console.say_json({"run": run.path, **(summary or {}), "seconds": self._seconds})
             return

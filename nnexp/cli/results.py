@@ -162,8 +162,7 @@ def show(
 
     run = RunDir.open(path)
     if resolved:
-        config = run.read_yaml(run.resolved)
-        _show_yaml(config, as_json)
+        _show_yaml(run.read_config(), as_json)
     elif as_json:
         console.say_json(run_to_json(run))
     else:

@@ -303,7 +303,52 @@ def _identities(path: Path, columns: Columns, identity: set[int]) -> np.ndarray:
 # -- arrays ----------------------------------------------------------------------------------------
 
 
-class Idx(Dataset):
+class _Arrays(Dataset):
+    """Files of examples and of their labels, and perhaps such files of the test part.
+
+    `paths` are the fields for examples, labels, the test part's examples, its labels.
+    """
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        test = self.paths[2:]
+        given = [field for field in test if getattr(self, field) is not None]
+        if len(given) == 1:
+            return [(given[0], f"{' and '.join(test)} go together; only one is given")]
+        return []
+
+    def _read(
+        self, root: Path, read: Callable[[Path], np.ndarray], labelled: bool
+    ) -> tuple[Table, np.ndarray | None]:
+        """A table without target, and the labels."""
+        for field, message in self.conflicts() if labelled else ():
+            raise DataError(f"data.source.{field}: {message}")
+        names = [getattr(self, field) for field in self.paths]
+        paths = [existing_file(root, name) for name in names[::2] if name]
+        label_paths = [existing_file(root, name) for name in names[1::2] if name and labelled]
+        pieces = [examples_of(path, read(path)) for path in paths]
+        for path, piece in zip(paths, pieces, strict=True):
+            if piece.shape[1:] != pieces[0].shape[1:]:
+                shapes = f"{piece.shape[1:]}, the others {pieces[0].shape[1:]}"
+                raise DataError(f"{path}: examples have shape {shapes}")
+        found = []
+        for path, piece in zip(label_paths, pieces, strict=labelled):
+            found.append(labels_of(path, read(path)))
+            if len(found[-1]) != len(piece):
+                raise DataError(f"{path}: has {len(found[-1])} labels for {len(piece)} examples")
+        numeric = stack(pieces)
+        table = Table(
+            features=Features.of(numeric),
+            target=np.empty((len(numeric), 0)),
+            classes=None,
+            target_names=(),
+            ids=np.arange(len(numeric)),
+            parts={"test": np.arange(len(pieces[0]), len(numeric))} if len(pieces) > 1 else {},
+            files=tuple(file_info(path) for path in (*paths, *label_paths)),
+        )
+        return table, np.concatenate(found) if found else None
+
+
+class Idx(_Arrays):
     """MNIST's file format (IDX), gzip too; labels that are whole numbers are classes."""
 
     name: Literal["idx"] = "idx"
@@ -314,14 +359,12 @@ class Idx(Dataset):
     test_labels: str | None = param(None, "file of their labels", min_length=1)
 
     def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
-        inputs = ("images", self.images), ("test_images", self.test_images)
-        files = ("labels", self.labels), ("test_labels", self.test_labels)
-        table, labels = _load_arrays(root, read_idx, inputs, files if labelled else None)
+        table, labels = self._read(root, read_idx, labelled)
         whole = labels is not None and labels.dtype.kind in "iu"
         return _with_labels(table, labels, "label", "classification" if whole else None)
 
 
-class Npy(Dataset):
+class Npy(_Arrays):
     """NumPy's .npy files, memory-mapped: features `[n, F]`, `[n, H, W]` or `[n, C, H, W]`."""
 
     name: Literal["npy"] = "npy"
@@ -337,9 +380,7 @@ class Npy(Dataset):
     )
 
     def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
-        inputs = ("features", self.features), ("test_features", self.test_features)
-        files = ("targets", self.targets), ("test_targets", self.test_targets)
-        table, labels = _load_arrays(root, read_npy, inputs, files if labelled else None)
+        table, labels = self._read(root, read_npy, labelled)
         return _with_labels(table, labels, "target", self.target_type)
 
     def resolved(self, table: Table) -> Self:
@@ -348,41 +389,6 @@ class Npy(Dataset):
 
 def _kind(table: Table) -> TargetType:
     return "regression" if table.classes is None else "classification"
-
-
-def _load_arrays(
-    root: Path,
-    read: Callable[[Path], np.ndarray],
-    inputs: tuple[tuple[str, str], tuple[str, str | None]],
-    labels: tuple[tuple[str, str], tuple[str, str | None]] | None,
-) -> tuple[Table, np.ndarray | None]:
-    """A table without target, and the labels; (field, file) for all rows and for the test part."""
-    (_, main), (test_field, test) = inputs
-    if labels and (test is None) != (labels[1][1] is None):
-        raise DataError(f"{test_field} and {labels[1][0]} go together; only one is given")
-    paths = [existing_file(root, name) for name in (main, test) if name]
-    label_paths = [existing_file(root, name) for _, name in labels or () if name]
-    pieces = [examples_of(path, read(path)) for path in paths]
-    for path, piece in zip(paths, pieces, strict=True):
-        if piece.shape[1:] != pieces[0].shape[1:]:
-            shapes = f"{piece.shape[1:]}, the others {pieces[0].shape[1:]}"
-            raise DataError(f"{path}: examples have shape {shapes}")
-    found = []
-    for path, piece in zip(label_paths, pieces, strict=labels is not None):
-        found.append(labels_of(path, read(path)))
-        if len(found[-1]) != len(piece):
-            raise DataError(f"{path}: has {len(found[-1])} labels for {len(piece)} examples")
-    numeric = stack(pieces)
-    table = Table(
-        features=Features.of(numeric),
-        target=np.empty((len(numeric), 0)),
-        classes=None,
-        target_names=(),
-        ids=np.arange(len(numeric)),
-        parts={"test": np.arange(len(pieces[0]), len(numeric))} if test else {},
-        files=tuple(file_info(path) for path in (*paths, *label_paths)),
-    )
-    return table, np.concatenate(found) if found else None
 
 
 def _with_labels(

@@ -91,6 +91,14 @@ class Standardize(_Scaling):
         {}, "column: factor afterwards, below 1 for columns known to matter less"
     )
 
+    @field_validator("factors")
+    @classmethod
+    def _not_zero(cls, value: dict[str, float]) -> dict[str, float]:
+        for column, factor in value.items():
+            if factor == 0:
+                raise rule(f"{column}: 0 would delete it; drop it instead")
+        return value
+
     def fit(self, rows: TrainingRows) -> State:
         moments, like = self._moments(rows)
         mean = np.where(moments.constant, moments.low, moments.mean)  # exactly its value
@@ -101,10 +109,6 @@ class Standardize(_Scaling):
                 close = nearest(column, like.names)
                 hint = f"; did you mean {close}?" if close else ""
                 raise DataError(f"standardize: factors: there is no column {column}{hint}")
-            if factor == 0:
-                raise DataError(
-                    f"standardize: factors: {column}: 0 would delete it; drop it instead"
-                )
             state["scale"][like.names.index(column)] /= factor
         return state
 
@@ -209,7 +213,9 @@ class _Projection(Step):
             return len(variances)
         if isinstance(wanted, int):
             if wanted > width:
-                raise DataError(f"{self.component}: components: {wanted} of {width} features")
+                raise DataError(
+                    f"{self.component}: components is {wanted}, but there are {width} features"
+                )
             return min(wanted, len(variances))
         shares = np.cumsum(variances) / variances.sum()
         return min(int(np.searchsorted(shares, wanted, side="right")) + 1, len(variances))

@@ -30,6 +30,10 @@ class Located(Spec):
     paths: ClassVar[tuple[str, ...]] = ()
     """The fields that hold file names."""
 
+    def conflicts(self) -> list[tuple[str, str]]:
+        """(field, rule that is broken) for combinations that can't work, whatever the data."""
+        return []
+
     def with_paths(self, root: Path) -> Self:
         """The same spec with absolute file names; `root`: what they are relative to."""
         base = Path(os.path.abspath(root))

@@ -16,13 +16,12 @@ from nnexp.components.schedules import OneCycle
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import check_steps
-from nnexp.data.splits import Split
 from nnexp.errors import Problem, nearest
 
 
 def without_data(experiment: Experiment) -> list[Problem]:
     """Every combination of fields that can't work, whatever the data."""
-    checks = (_split, _dev_needed, _batches_of_one, _monitor, _tasks, _weight_decay, _schedule)
+    checks = (_data, _dev_needed, _batches_of_one, _monitor, _tasks, _weight_decay, _schedule)
     return [problem for check in checks for problem in check(experiment)]
 
 
@@ -64,11 +63,11 @@ def _kind_of_target(experiment: Experiment, table: Table) -> Iterator[Problem]:
         )
 
 
-def _split(experiment: Experiment) -> Iterator[Problem]:
-    split = experiment.data.split
-    if isinstance(split, Split):
-        for field, message in split.conflicts():
-            yield Problem("", f"data.split.{field}".rstrip("."), message)
+def _data(experiment: Experiment) -> Iterator[Problem]:
+    data = experiment.data
+    for part, spec in (("source", data.source), ("split", data.split)):
+        for field, message in spec.conflicts():
+            yield Problem("", f"data.{part}.{field}".rstrip("."), message)
 
 
 def _dev_needed(experiment: Experiment) -> Iterator[Problem]:

@@ -74,7 +74,9 @@ def _limits(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 def words(arms: Iterable[Arm]) -> str:
     """What is allowed, such as `a whole number of at least 1, or full`."""
-    texts = [_words(arm) for arm in arms]
+    texts = list(dict.fromkeys(_words(arm) for arm in arms))
+    if "a number" in texts and "a whole number" in texts:
+        texts.remove("a whole number")
     return texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + f", or {texts[-1]}"
 
 

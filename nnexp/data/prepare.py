@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnexp.components.preprocessing import Impute, MinMax, OneHot, Standardize
 from nnexp.components.steps import Affine, Kinds, State, Step, TrainingRows, apply_steps, shown
@@ -24,6 +24,31 @@ Precision = Literal["float32", "float64"]
 
 RESIDENT_BYTES = 2**30
 """Inputs up to this size are transformed once and kept in memory."""
+
+
+Sizes = list[Annotated[int, Field(ge=0, le=2**28)]]
+
+
+class _StoredStep(BaseModel):
+    """A step and the plain part of its state, as `Pipeline.to_arrays` gives them."""
+
+    step: dict[str, Any]
+    state: dict[str, Any]
+
+
+class _Stored(BaseModel):
+    """The plain data of `Pipeline.to_arrays`."""
+
+    model_config = ConfigDict(strict=True)
+
+    steps: list[_StoredStep]
+    shape: Sizes
+    names: list[str]
+    categorical_names: list[str]
+    input_shape: Sizes
+    classes: list[str] | None
+    target_names: list[str]
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -147,27 +172,51 @@ class Pipeline:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> Pipeline:
         """What `to_arrays` was called on; DamagedRun if something is missing or not as it was."""
         try:
-            steps = [cast(Step, choose(Step, entry["step"])) for entry in plain["steps"]]
-            states: list[State] = [dict(entry["state"]) for entry in plain["steps"]]
+            stored = _Stored.model_validate(plain)
+            states: list[State] = [dict(entry.state) for entry in stored.steps]
             for name, value in arrays.items():
                 number, _, field = name.partition(".")
                 if field:
                     states[int(number)][field] = value
             scaled = "target_mean" in arrays
-            return cls(
-                steps=tuple(steps),
+            pipeline = cls(
+                steps=tuple(cast(Step, choose(Step, entry.step)) for entry in stored.steps),
                 states=tuple(states),
-                shape=tuple(plain["shape"]),
-                names=tuple(plain["names"]),
-                categorical_names=tuple(plain["categorical_names"]),
-                input_shape=tuple(plain["input_shape"]),
-                classes=None if plain["classes"] is None else tuple(plain["classes"]),
-                target_names=tuple(plain["target_names"]),
+                shape=tuple(stored.shape),
+                names=tuple(stored.names),
+                categorical_names=tuple(stored.categorical_names),
+                input_shape=tuple(stored.input_shape),
+                classes=None if stored.classes is None else tuple(stored.classes),
+                target_names=tuple(stored.target_names),
                 target_scale=(arrays["target_mean"], arrays["target_std"]) if scaled else None,
-                precision=plain["precision"],
+                precision=stored.precision,
             )
-        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
-            raise DamagedRun(f"the stored preprocessing can't be read: {error}") from None
+            pipeline._try()
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise DamagedRun(f"the stored preprocessing can't be used: {reason}") from None
+        except (LookupError, TypeError, ValueError, AttributeError, DataError) as error:
+            raise DamagedRun(f"the stored preprocessing can't be used: {error}") from None
+        return pipeline
+
+    def _try(self) -> None:
+        """Prepares a made-up example, so that what was stored fits together where that works."""
+        table = len(self.shape) == 1
+        if len(self.names) != (self.shape[0] if table else 0):
+            raise ValueError("there is not a name for each column")
+        width = len(self.categorical_names)
+        text = np.full((1, width), "", dtype=object)
+        one = Features(np.zeros((1, *self.shape)), self.names, text, self.categorical_names)
+        with np.errstate(all="ignore"):
+            found = apply_steps(self.fitted, one).shape
+            if found != self.input_shape:
+                raise ValueError(f"it gives examples of shape {found}, not {self.input_shape}")
+            self.run(one)
+            if self.target_scale is not None:
+                mean, std = self.target_scale
+                if mean.shape != std.shape or mean.shape != (len(self.target_names),):
+                    raise ValueError("the targets' scale does not fit the targets")
 
     def run(self, features: Features) -> tuple[np.ndarray, list[str]]:
         """As `apply`, a piece at a time, and what the steps find unusual about the rows."""

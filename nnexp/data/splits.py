@@ -110,7 +110,6 @@ class Split(Splitter):
         return self.train is None and self.dev is None and self.test is None
 
     def conflicts(self) -> list[tuple[str, str]]:
-        """(field, rule that is broken) for combinations that can't work, whatever the data."""
         shares = [v for v in (self.train, self.dev, self.test) if isinstance(v, float)]
         if sum(shares) > 1 + 1e-9:
             return [("", f"the shares add up to {sum(shares):g}, more than 1")]

@@ -85,7 +85,7 @@ class Checkpoints:
                 self.directory.mkdir(parents=True, exist_ok=True)
             sync_folder(self.directory.parent)
         with writing() as files:
-            files.add_bytes(self._path(number), *parts)
+            files.add_bytes(self.path(number), *parts)
         self._damaged.discard(number)
         self._prune(number)
 
@@ -103,7 +103,7 @@ class Checkpoints:
                 self._damaged.add(number)
                 notes.append(str(error))
                 continue
-            notes = [f"{note}; going on from {self._path(number).name}" for note in notes]
+            notes = [f"{note}; going on from {self.path(number).name}" for note in notes]
             return Loaded(tensors, state, number, notes)
         if notes:
             raise DamagedRun("no checkpoint can be used: " + "; ".join(reversed(notes)))
@@ -117,17 +117,18 @@ class Checkpoints:
         found = (pattern.fullmatch(path.name) for path in self.directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
-    def _path(self, number: int) -> Path:
+    def path(self, number: int) -> Path:
+        """Where a checkpoint stands."""
         return self.directory / f"{self.prefix}{number:08d}.safetensors"
 
     def _prune(self, number: int) -> None:
         there = self.numbers()
         sound = [n for n in there if n <= number and n not in self._damaged]
         for other in set(there) - set(sound[-self.keep :]):
-            remove(self._path(other))
+            remove(self.path(other))
 
     def _read(self, number: int, framework: Framework) -> tuple[dict[str, Any], dict[str, Any]]:
-        path = self._path(number)
+        path = self.path(number)
         data = read_bytes(self.directory, path.name)
         view = memoryview(data)
         if view[8:_START] != _MARK:
@@ -135,5 +136,7 @@ class Checkpoints:
         if view[_START:_END] != sha256([view[:_START], _ZEROS.encode(), view[_END:]]).encode():
             raise DamagedRun(f"{path} is damaged: its checksum does not fit its contents")
         tensors = decode(data, path, framework)
-        state = np.asarray(tensors.pop(_STATE))
-        return tensors, parse_json(state.tobytes(), path)
+        state = tensors.pop(_STATE, None)
+        if state is None or state.dtype.itemsize != 1:
+            raise DamagedRun(f"{path} is damaged: it has no state")
+        return tensors, parse_json(np.asarray(state).tobytes(), path)

@@ -23,6 +23,7 @@ from nnexp.runs import record
 from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.files import append_text, write_json, write_text, writing
 from nnexp.runs.plan import Plan, plan_members
+from nnexp.runs.restore import identity, restore
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import (
     choose_device,
@@ -153,14 +154,14 @@ class Execution:
         pack = make_pack(self.plan, members, device)
         checkpoints = Checkpoints(self.run.checkpoints, prefix=f"pack{number}-")
         loaded = checkpoints.load("torch")
-        before = 0.0
+        of, before = identity(self.plan, members), 0.0
         if loaded is None:
             now = pack.start()
         else:
             for note in loaded.notes:
                 self._note(note)
-            now = TrainState.from_parts(loaded.tensors, loaded.state, device)
-            before = float(loaded.state["seconds"])
+            path = checkpoints.path(loaded.number)
+            now, before = restore(loaded, of, pack, device, path)
             now.continue_to(pack.members[0].training.epochs)
         metrics = _Metrics([self._home(m) for m in members], now)
         self.reporter.started(self.run, pack, number, len(self.plan.packs))
@@ -170,7 +171,8 @@ class Execution:
 
         def save(state: TrainState) -> None:
             nonlocal saved
-            plain = {**state.to_json(), "seconds": before + time.perf_counter() - begun}
+            seconds = before + time.perf_counter() - begun
+            plain = {**state.to_json(), "seconds": seconds, "of": of}
             checkpoints.save(state.tensors, plain, state.step)
             saved = time.monotonic()
             if self.asked is not None:
@@ -301,7 +303,7 @@ def _finished(home: RunDir) -> dict[str, Any] | None:
     if not home.manifest.exists():
         return None
     status = home.read_manifest().get("status")
-    return home.read_json("summary.json") if status in ("finished", "diverged") else None
+    return home.read_summary() if status in ("finished", "diverged") else None
 
 
 def _epoch_line(now: TrainState) -> str:

@@ -276,11 +276,7 @@ def decode(data: bytes, what: Path, framework: Framework = "numpy") -> dict[str,
     try:
         views = deserialize(data)
     except safetensors.SafetensorError as error:
-        if data.startswith(_PICKLE_STARTS):
-            raise UntrustedRun(
-                f"{what} is a pickle or an archive, which could run code, where tensors belong; "
-                "it was not opened"
-            ) from None
+        refuse_pickle(data, what)
         reason = str(error).removeprefix("Error while deserializing: ")
         raise DamagedRun(f"{what} is damaged: {reason}") from None
     tensors = {}
@@ -290,6 +286,15 @@ def decode(data: bytes, what: Path, framework: Framework = "numpy") -> dict[str,
         build = _to_torch if framework == "torch" else _to_numpy
         tensors[name] = build(view["data"], _NAMES[view["dtype"]], view["shape"])
     return tensors
+
+
+def refuse_pickle(data: bytes, what: Path) -> None:
+    """Raises UntrustedRun if the data begin as a pickle does, or an archive that may hold one."""
+    if data.startswith(_PICKLE_STARTS):
+        raise UntrustedRun(
+            f"{what} is a pickle or an archive, which could run code, and no file of a run is one; "
+            "it was not opened"
+        ) from None
 
 
 def _raw(name: str, tensor: Any) -> tuple[str, int, list[int], np.ndarray]:

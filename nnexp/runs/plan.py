@@ -5,7 +5,8 @@ Everything here happens before torch is imported, so that mistakes are told at o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.config.resolve import resolve, stated_task
-from nnexp.config.rules import with_data
+from nnexp.config.rules import with_data, without_data
 from nnexp.data.prepare import RESIDENT_BYTES, Precision, Prepared, default_steps, prepare
 from nnexp.data.splits import assign
 from nnexp.errors import ConfigError, DamagedRun
@@ -93,11 +94,26 @@ def plan_members(
 def read_experiment(run: RunDir) -> Experiment:
     """A run's resolved.yaml. Raises DamagedRun."""
     try:
-        return Experiment.model_validate(run.read_yaml("resolved.yaml"))
+        experiment = Experiment.model_validate(run.read_config())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(key) for key in first["loc"])
-        raise DamagedRun(f"{run.resolved}: {where}: {first['msg']}") from None
+        raise DamagedRun(f"{run.resolved} is damaged: {where}: {first['msg']}") from None
+    for problem in without_data(experiment):
+        raise DamagedRun(f"{run.resolved} is damaged: {problem.path}: {problem.message}")
+    if not (experiment.loss and experiment.metrics):
+        raise DamagedRun(f"{run.resolved} is damaged: the loss or the metrics are missing")
+    return experiment
+
+
+@contextmanager
+def as_damage(run: RunDir) -> Iterator[None]:
+    """Turns ConfigError into DamagedRun: nobody wrote what a run's config says but nnexp."""
+    try:
+        yield
+    except ConfigError as error:
+        first = error.problems[0]
+        raise DamagedRun(f"{run.resolved} is damaged: {first.path}: {first.message}") from None
 
 
 def load(experiment: Experiment) -> Table:

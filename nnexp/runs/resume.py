@@ -8,12 +8,12 @@ from typing import Any
 
 from nnexp.config.experiment import Experiment
 from nnexp.config.source import dump
-from nnexp.errors import RunError, UsageError
+from nnexp.errors import ConfigError, DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.execute import Execution, Reporter
 from nnexp.runs.files import writing
-from nnexp.runs.plan import plan_members, read_experiment
+from nnexp.runs.plan import Plan, plan_members, read_experiment
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import choose_device
 
@@ -38,12 +38,8 @@ def resume(
                 return run
             if not any(run.checkpoints.glob("*.safetensors")):
                 raise RunError(f"{path} has no checkpoint left: it can't be extended")
-        is_group = manifest["kind"] == "group"
-        count = manifest["members"] if is_group else 1
-        packs = manifest.get("packs", [])
-        by_split = manifest.get("varies") == "split"
-        plan = plan_members(experiment, Path.cwd(), count, by_split, packs)
-        if plan.table.fingerprint != manifest["data"]["fingerprint"]:
+        plan = _planned(run, manifest, experiment)
+        if plan.table.fingerprint != manifest["data"].get("fingerprint"):
             raise RunError(
                 f"the data of {path} has changed since it was trained: it can't go on exactly"
             )
@@ -60,6 +56,30 @@ def resume(
             files.add_json(run.manifest, manifest)
         Execution(run, plan, manifest, reporter, device).go()
     return run
+
+
+def _planned(run: RunDir, manifest: dict[str, Any], experiment: Experiment) -> Plan:
+    """The plan of a run that goes on. Raises DamagedRun if the manifest doesn't hold what it must,
+    RunError if config and data no longer go together.
+    """
+    is_group = manifest["kind"] == "group"
+    for key in ("data", "splits", *(["additions"] if is_group else [])):
+        if not manifest.get(key):
+            raise DamagedRun(f"{run.manifest} is damaged: {key} is missing")
+    count = manifest["members"] if is_group else 1
+    packs = manifest.get("packs", [])
+    placed = sorted(member for pack in packs for member in pack)
+    if placed != list(range(len(placed))) or len(placed) > count or not all(packs):
+        raise DamagedRun(f"{run.manifest} is damaged: packs do not hold each member once")
+    by_split = manifest.get("varies") == "split"
+    try:
+        return plan_members(experiment, Path.cwd(), count, by_split, packs)
+    except ConfigError as error:
+        first = error.problems[0]
+        raise RunError(
+            f"{run.path} can't go on, as its data or its config were changed: "
+            f"{first.path}: {first.message}"
+        ) from None
 
 
 def _refuse_another_machine(path: Path, manifest: dict[str, Any], device: torch.device) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nnexp.errors import DamagedRun, LockedRun, RunError, UntrustedRun, nearest
 from nnexp.runs.files import (
@@ -28,16 +28,19 @@ from nnexp.runs.files import (
     decode,
     explained,
     file_sha256,
+    inside,
     parse_json,
     parse_yaml,
     read_bytes,
+    refuse_pickle,
     remove_leftovers,
     sha256,
     sync_folder,
 )
+from nnexp.runs.forms import Status, check_manifest, check_summary
 
 KINDS = ("run", "group")
-STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
+STATUSES: tuple[str, ...] = get_args(Status)
 MANIFEST = "manifest.json"
 
 _LOCK = "lock"
@@ -82,7 +85,8 @@ class RunDir:
         """The run or group at `path`.
 
         Raises RunError if there is none (the message names the nearest, or the newest one below),
-        DamagedRun if its manifest can't be read, UntrustedRun if it holds what a run never holds.
+        DamagedRun if its manifest can't be read, UntrustedRun if it holds what a run never holds,
+        or (once it is finished) something that was changed since.
         """
         try:
             if not path.is_dir():
@@ -93,12 +97,7 @@ class RunDir:
             raise RunError(f"{path} can't be read: {error.strerror or error}") from error
         run = cls(path)
         run.audit()
-        manifest = run.read_manifest()
-        if manifest.get("kind") not in KINDS:
-            raise DamagedRun(
-                f"{run.manifest}: kind is {manifest.get('kind')!r}; it should be one of "
-                + ", ".join(KINDS)
-            )
+        run.check_written()
         return run
 
     def make_member(self, number: int) -> RunDir:
@@ -225,8 +224,23 @@ class RunDir:
     # -- reading -----------------------------------------------------------------------------------
 
     def read_manifest(self) -> dict[str, Any]:
-        """See `read_json`."""
-        return self.read_json(MANIFEST)
+        """manifest.json, every entry as `forms.Manifest` has it. Raises as `read_json` does."""
+        manifest = self.read_json(MANIFEST)
+        check_manifest(manifest, self.manifest)
+        return manifest
+
+    def read_summary(self) -> dict[str, Any]:
+        """summary.json, every entry as `forms` has it. Raises as `read_json` does."""
+        summary = self.read_json(self.summary)
+        check_summary(summary, self.summary)
+        return summary
+
+    def read_config(self) -> dict[str, Any]:
+        """resolved.yaml, a mapping. Raises as `read_yaml` does."""
+        config = self.read_yaml(self.resolved)
+        if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+            raise DamagedRun(f"{self.resolved} should hold a mapping from names")
+        return config
 
     def read_json(self, name: str | Path) -> dict[str, Any]:
         """A JSON object. Raises UntrustedRun, DamagedRun (missing, too long, no JSON), RunError."""
@@ -274,14 +288,31 @@ class RunDir:
 
         Raises UntrustedRun if one was changed or isn't the run's, DamagedRun if one is missing.
         """
-        sealed = self.read_manifest().get("files")
+        sealed = self.read_manifest().get("files", {})
         for name in names:
             key = self._name(name)
-            expected = sealed.get(key) if isinstance(sealed, dict) else None
+            expected = sealed.get(key)
             if expected is None:
                 raise UntrustedRun(f"{self.path / key} is not among the files that the run wrote")
             if file_sha256(self.path, key) != expected:
+                refuse_pickle(read_bytes(self.path, key), self.path / key)
                 raise UntrustedRun(_changed(self.path / key))
+
+    def check_written(self) -> None:
+        """Holds all that a finished run, or a finished group and its members, wrote against the
+        manifests. A file that is gone is passed over: whoever needs it will say so.
+
+        Raises UntrustedRun if one was changed, or if a member is another group's.
+        """
+        group = self.read_manifest()
+        if group["status"] not in ("finished", "diverged"):
+            return  # its files are still being written
+        for run in (self, *(self.members() if group["kind"] == "group" else ())):
+            own = run.read_manifest()
+            if any(own.get(key) != group.get(key) for key in ("created", "name", "data")):
+                raise UntrustedRun(f"{run.path} is not a member of {self.path}: it was put there")
+            sealed = {key: inside(run.path, key) for key in own.get("files", {})}
+            run.verify(key for key, path in sealed.items() if os.path.lexists(path))
 
     def audit(self) -> None:
         """Refuses, with UntrustedRun, a directory that holds what a run never holds.

@@ -16,12 +16,12 @@ from nnexp.data.splits import assign
 from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
-from nnexp.runs.plan import load, read_experiment, relocated, signature
+from nnexp.runs.plan import as_damage, load, read_experiment, relocated, signature
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import choose_device
 from nnexp.train.feed import feed
 from nnexp.train.loop import Pack
-from nnexp.train.program import Program
+from nnexp.train.program import Program, Signature, build_layers, check_shapes
 
 NEEDED = (
     "resolved.yaml",
@@ -72,7 +72,7 @@ def evaluate_run(
 
 def _has_no_weights(run: RunDir) -> bool:
     """Whether a run diverged before it had any weights that its summary could speak of."""
-    summary = run.read_json("summary.json")
+    summary = run.read_summary()
     return summary.get("status") == "diverged" and all(
         value is None for value in (summary.get("train") or {}).values()
     )
@@ -98,8 +98,9 @@ def _score(
     else:
         parts = assign(experiment.data.split, table)
         ids = table.ids[parts[split]] if split in parts else []
-        known = manifest["split"].get(split)
-        if table.fingerprint != manifest["data"]["fingerprint"] or record.hash_ids(ids) != known:
+        known = (manifest.get("split") or {}).get(split)
+        fingerprint = (manifest.get("data") or {}).get("fingerprint")
+        if table.fingerprint != fingerprint or record.hash_ids(ids) != known:
             notes.append(
                 "the data, or the files that split them, have changed since training: this split "
                 "may hold examples that the run was trained on"
@@ -109,7 +110,7 @@ def _score(
     prepared = pipeline.on(table, parts)
     notes += prepared.notes
     metrics = _metrics(run, experiment, table, prepared, split)
-    recorded = run.read_json("summary.json").get(split) if data is None else None
+    recorded = run.read_summary().get(split) if data is None else None
     return Scores(run.path, split, metrics, len(parts[split]), notes, recorded)
 
 
@@ -120,13 +121,27 @@ def _metrics(
     device = choose_device("auto" if trained_on == "cuda" else "cpu")
     dtype = torch.float64 if experiment.training.precision == "float64" else torch.float32
     torch.set_num_threads(int(run.read_manifest().get("threads") or torch.get_num_threads()))
-    counts = run.read_manifest()["split"]["counts"]
-    fit = replace(signature(prepared, split), train_rows=counts["train"])
+    counts = (run.read_manifest().get("split") or {}).get("counts", {})
+    fit = replace(signature(prepared, split), train_rows=counts.get("train", 1))
+    _check_fit(run, experiment, fit, prepared)
     pack = Pack([experiment], fit, feed([prepared], [0], device, dtype), device)
     program = pack.program([0])
     tensors = _weights(run, program)
     scores, _ = record.score(pack, 0, tensors, split, table, prepared)
     return scores
+
+
+def _check_fit(run: RunDir, experiment: Experiment, fit: Signature, prepared: Prepared) -> None:
+    """Raises DamagedRun if a run's config and its preprocessing are not of one run."""
+    loss = experiment.loss
+    assert loss is not None
+    try:
+        with as_damage(run):
+            check_shapes(build_layers(experiment, fit, loss), fit, loss.outputs(fit.targets))
+    except ValueError as error:
+        raise DamagedRun(f"{run.resolved} is damaged: loss: {error}") from None
+    if (experiment.task == "classification") != (prepared.classes is not None):
+        raise DamagedRun(f"{run.resolved} is damaged: its task is not the preprocessing's")
 
 
 def _weights(run: RunDir, program: Program) -> dict[str, torch.Tensor]:

@@ -92,7 +92,9 @@ def write_group(
     first = json.loads((path / "s0" / "summary.json").read_text())
     tests = [json.loads((p / "summary.json").read_text())["test"] for p in path.glob("s*")]
     part = {m: describe([t[m] for t in tests], bounds_of(m)) for m in first["test"]}
-    (path / "summary.json").write_text(json.dumps(first | {"train": part, "test": part}))
+    first |= {key: describe([first[key]]) for key in ("best_epoch", "epochs", "steps")}
+    first |= {"members": len(members), "train": part, "test": part}
+    (path / "summary.json").write_text(json.dumps(first))
     (path / "resolved.yaml").write_text((path / "s0" / "resolved.yaml").read_text())
     told = json.loads((path / "s0" / "manifest.json").read_text())
     told |= {"kind": "group", "members": len(members), "varies": "seed"}

@@ -24,6 +24,10 @@ ROWS: list[dict[str, Any]] = [
     for i in range(6)
 ]
 SCORES = {"accuracy": 0.5, "loss": 2.5}
+SUMMARY = (
+    '{"test": {}, "train": {"accuracy": 1}, "task": "classification", "best_epoch": 1, '
+    '"epochs": 1, "steps": 1}'
+)
 
 
 def test_predictions_of_one_split(run: Write) -> None:
@@ -56,7 +60,7 @@ def test_quoted_cells_are_read(run: Write) -> None:
 
 
 def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="there is no such run"):
+    with pytest.raises(RunError, match="there is no run at"):
         read_result(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"is not a run: it has no manifest\.json"):
         read_result(tmp_path)
@@ -67,17 +71,22 @@ def test_no_run(tmp_path: Path) -> None:
     [
         ("manifest.json", "{", "manifest.json"),
         ("manifest.json", "[]", "manifest.json"),
-        ("manifest.json", '{"kind": "zoo"}', "should describe a run, or a group"),
+        ("manifest.json", '{"kind": "zoo"}', "kind should be 'run' or 'group'"),
         (
             "manifest.json",
-            '{"kind": "group", "members": "two"}',
-            "should describe a run, or a group",
+            '{"kind": "group", "status": "finished", "members": "two"}',
+            "members should be a valid integer",
         ),
-        ("manifest.json", '{"kind": "group", "members": 2}', "s0: .* this one is missing"),
+        (
+            "manifest.json",
+            '{"kind": "group", "status": "finished", "members": 2}',
+            "s0: .* this one is missing",
+        ),
         ("summary.json", None, "summary.json"),
         ("summary.json", "\xff", "summary.json"),
-        ("summary.json", '{"test": {}, "task": "classification"}', "no results on test"),
-        ("summary.json", '{"test": [1], "task": "classification"}', "'test' should be a mapping"),
+        ("summary.json", SUMMARY, "no results on test"),
+        ("summary.json", SUMMARY.replace('"test": {}', '"test": [1]'), "test should be a valid"),
+        ("summary.json", "{}", "train is missing"),
         ("resolved.yaml", None, "resolved.yaml"),
         ("resolved.yaml", "a: [", "resolved.yaml"),
         ("resolved.yaml", "just text", "should hold a mapping"),
@@ -107,7 +116,7 @@ def test_metrics_that_are_no_numbers(run: Write) -> None:
     bad = run("bad", ROWS, SCORES)
     text = (bad / "summary.json").read_text().replace("0.5", '"high"')
     (bad / "summary.json").write_text(text)
-    with pytest.raises(RunError, match="test/accuracy should be a number"):
+    with pytest.raises(RunError, match="accuracy should be a valid number"):
         compare([run("good", ROWS, SCORES), bad])
 
 

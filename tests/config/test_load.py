@@ -125,6 +125,13 @@ def test_a_csv_needs_a_target(fails: Fails) -> None:
     assert "at least 1 item" in problem.allowed
 
 
+def test_files_that_go_together(fails: Fails) -> None:
+    source = "{name: idx, images: a, labels: b, test_images: c}"
+    (problem,) = fails(f"data: {{source: {source}}}\nmodel: mlp\n")
+    assert problem.place.endswith(":1:63")
+    assert problem.message == "test_images and test_labels go together; only one is given"
+
+
 def test_a_variable_that_is_not_set(fails: Fails) -> None:
     text = "data: {source: {name: csv, path: '${NO_SUCH}/a.csv', target: y}}\nmodel: mlp\n"
     (problem,) = fails(text)
@@ -178,6 +185,9 @@ CASES = {
     "preprocessing: min_max": ("3:16", "preprocessing", "a list", "", "[min_max]?"),
     "preprocessing: [{name: pca, components: 2, component: 3}]": (
         *("3:44", "preprocessing.0.component", "no such key", "components", "components?"),
+    ),
+    "preprocessing: [{name: pca, components: many}]": (
+        *("3:41", "preprocessing.0.components", "should be a number", "", ""),
     ),
     "metrics: [accuracy, {}]": ("3:21", "metrics.1", "needs a `name`", "rmse", ""),
     "metrics: [accuracy, {nam: error}]": (

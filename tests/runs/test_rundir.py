@@ -239,10 +239,16 @@ def use(run: RunDir) -> None:
     """All that anything does to a run."""
     RunDir.open(run.path)
     run.read_yaml("resolved.yaml")
-    sealed = run.read_manifest()["files"]
-    run.read_tensors("model.safetensors", sealed["model.safetensors"])
-    run.verify(sealed)
+    files = run.read_manifest()["files"]
+    run.read_tensors("model.safetensors", files["model.safetensors"])
+    run.verify(files)
     Checkpoints(run.checkpoints).load()
+
+
+def sealed(run: RunDir) -> None:
+    """Makes the manifest fit the files, as one who knows the format can."""
+    manifest = run.read_manifest()
+    write_json(run.manifest, {**manifest, "files": run.seal(manifest["files"])})
 
 
 def test_the_canaries_are_alive(canary: Path) -> None:
@@ -278,10 +284,10 @@ def test_a_pickle_in_place_of_the_weights(
 ) -> None:
     run.model.write_bytes(pickled(canary, protocol))
     if seal:
-        manifest = run.read_manifest()
-        write_json(run.manifest, {**manifest, "files": run.seal(manifest["files"])})
+        sealed(run)
     # only protocols from 2 on begin with a mark
-    with pytest.raises(UntrustedRun if protocol > 1 else DamagedRun, match=r"model\.safetensors"):
+    refused = UntrustedRun if protocol > 1 or not seal else DamagedRun
+    with pytest.raises(refused, match=r"model\.safetensors"):
         use(run)
     assert not canary.exists()
 
@@ -305,6 +311,7 @@ def test_a_pickle_in_place_of_a_checkpoint(run: RunDir, canary: Path) -> None:
 @pytest.mark.parametrize("text", ["{}", "a: {}", "? {}\n: 1", "- [1, {}]", "--- {}\n"])
 def test_a_python_tag(run: RunDir, canary: Path, text: str) -> None:
     run.resolved.write_text(text.format(tagged(canary)))
+    sealed(run)
     with pytest.raises(UntrustedRun, match=r"has the tag 'tag:yaml\.org,2002:python/object/apply"):
         use(run)
     assert not canary.exists()
@@ -366,6 +373,58 @@ def test_swapped_weights(run: RunDir) -> None:
     run.verify(["resolved.yaml"])
 
 
+def test_whatever_was_changed_is_refused_when_a_finished_run_is_opened(run: RunDir) -> None:
+    run.resolved.write_text("seed: 1\n")
+    with pytest.raises(UntrustedRun, match=r"resolved\.yaml was changed"):
+        RunDir.open(run.path)
+    sealed(run)
+    run.model.unlink()
+    RunDir.open(run.path)  # whoever needs it will say so
+    run.resolved.write_text("seed: 2\n")
+    write_json(run.manifest, {**run.read_manifest(), "status": "running"})
+    RunDir.open(run.path)  # it is being written
+
+
+def test_a_member_from_elsewhere(tmp_path: Path) -> None:
+    group = RunDir.create(tmp_path, "digits", NOW)
+    manifest = {"status": "finished", "created": "now", "name": "digits"}
+    write_json(group.manifest, {**manifest, "kind": "group", "members": 2})
+    for number in range(2):
+        write_json(group.make_member(number).manifest, {**manifest, "kind": "run"})
+    RunDir.open(group.path)
+    changed = {**manifest, "kind": "run", "created": "before"}
+    write_json(group.make_member(1).manifest, changed)
+    with pytest.raises(UntrustedRun, match="s1 is not a member of"):
+        RunDir.open(group.path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [
+        ("kind", "walk", "kind should be 'run' or 'group', and is 'walk'"),
+        ("status", None, "status should be"),
+        ("threads", 0, "threads should be greater than or equal to 1, and is 0"),
+        ("seconds", 10**400, "seconds should be"),
+        ("files", {"a": 5}, "files.a should be a valid string, and is 5"),
+        ("split", {"counts": {"train": "x"}}, "split.counts.train should be a valid integer"),
+        ("packs", [[0, "x"]], "packs.0.1 should be"),
+        ("data", [], "data should be a valid dictionary, and is []"),
+    ],
+)
+def test_a_manifest_that_is_not_as_nnexp_writes_it(
+    run: RunDir, entry: str, value: Any, said: str
+) -> None:
+    manifest = run.read_manifest()
+    write_json(run.manifest, {**manifest, entry: value})
+    with pytest.raises(
+        DamagedRun, match=r"manifest\.json is damaged: " + said.replace("[]", r"\[\]")
+    ):
+        RunDir.open(run.path)
+    write_json(run.manifest, {**manifest, "kind": "group"})
+    with pytest.raises(DamagedRun, match="members is missing"):
+        RunDir.open(run.path)
+
+
 def test_verify_a_file_that_the_run_did_not_write(run: RunDir) -> None:
     write_tensors(run.last, TENSORS)
     with pytest.raises(UntrustedRun, match=r"last\.safetensors is not among the files"):
@@ -374,8 +433,8 @@ def test_verify_a_file_that_the_run_did_not_write(run: RunDir) -> None:
     with pytest.raises(DamagedRun, match=r"model\.safetensors is missing"):
         run.verify(["model.safetensors"])
     for strange in (None, 5, ["model.safetensors"], {"resolved.yaml": 5}):
-        write_json(run.manifest, {"kind": "run", "files": strange})
-        with pytest.raises(UntrustedRun):
+        write_json(run.manifest, {"kind": "run", "status": "finished", "files": strange})
+        with pytest.raises(DamagedRun, match="files"):
             run.verify(["resolved.yaml"])
 
 
