@@ -91,7 +91,7 @@ class _Described(Form):
 class _Summary(Form):
     status: Status = "finished"
     task: str | None = None
-    primary: str = ""
+    primary: str
     higher_is_better: dict[str, bool] = {}
 
 

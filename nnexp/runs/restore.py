@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,10 @@ def _kinds(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[Any, Any]]:
 def _like(state: dict[str, Any], start: dict[str, Any]) -> bool:
     """Whether a schedule's state has the keys that it started with, and numbers where it had."""
     return state.keys() == start.keys() and all(
-        isinstance(state[key], Real) or (state[key] is None and value is None)
+        _is_number(state[key]) or (state[key] is None and value is None)
         for key, value in start.items()
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)
