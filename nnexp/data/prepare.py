@@ -26,6 +26,7 @@ RESIDENT_BYTES = 2**30
 """Inputs up to this size are transformed once and kept in memory."""
 
 
+_MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, DataError)
 Sizes = list[Annotated[int, Field(ge=0, le=2**28)]]
 
 
@@ -194,10 +195,9 @@ class Pipeline:
             pipeline._try()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise DamagedRun(f"the stored preprocessing can't be used: {reason}") from None
-        except (LookupError, TypeError, ValueError, AttributeError, DataError) as error:
-            raise DamagedRun(f"the stored preprocessing can't be used: {error}") from None
+            raise DamagedRun(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except _MISFITS as error:
+            raise DamagedRun(f"it does not fit together: {error}") from None
         return pipeline
 
     def _try(self) -> None:

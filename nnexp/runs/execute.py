@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     with run.lock():
         manifest: dict[str, Any] = {
             "kind": "run" if _single(order) else "group",
+            "id": secrets.token_hex(8),
             "status": "running",
             "created": now.isoformat(timespec="seconds"),
             "name": plan.resolved.name,
@@ -218,7 +220,7 @@ class Execution:
     def _member_manifest(self, device: torch.device) -> dict[str, Any]:
         if self.manifest["kind"] == "run":
             return {**self.manifest, **record.environment(device)}
-        shared = ("created", "name", "overrides", "git_commit", "data")
+        shared = ("id", "created", "name", "overrides", "git_commit", "data")
         return {**{k: self.manifest[k] for k in shared}, **record.environment(device)}
 
     def _finish_group(

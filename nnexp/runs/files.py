@@ -44,7 +44,8 @@ Framework = Literal["numpy", "torch"]
 _YAML_DEPTH = 100
 _JOIN_BELOW = 64 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_PICKLE_STARTS = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_ARCHIVE = b"PK\x03\x04"
 _CODES = {
     "float64": "F64",
     "float32": "F32",
@@ -290,11 +291,21 @@ def decode(data: bytes, what: Path, framework: Framework = "numpy") -> dict[str,
 
 def refuse_pickle(data: bytes, what: Path) -> None:
     """Raises UntrustedRun if the data begin as a pickle does, or an archive that may hold one."""
-    if data.startswith(_PICKLE_STARTS):
+    if data.startswith((*_PICKLES, _ARCHIVE)):
         raise UntrustedRun(
             f"{what} is a pickle or an archive, which could run code, and no file of a run is one; "
             "it was not opened"
         ) from None
+
+
+def begins_as_pickle(path: str) -> bool:
+    """Whether an ordinary file begins with the mark of a pickle; False if it can't be read.
+
+    A tensor file may begin so, too, by the length of its header.
+    """
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(2) in _PICKLES
+    return False
 
 
 def _raw(name: str, tensor: Any) -> tuple[str, int, list[int], np.ndarray]:
@@ -381,7 +392,9 @@ def parse_json(data: bytes, what: Path) -> dict[str, Any]:
     """A JSON object. Raises DamagedRun."""
     try:
         value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise DamagedRun(f"{what} is nested too deeply") from None
+    except ValueError as error:
         raise DamagedRun(f"{what} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise DamagedRun(f"{what} should hold a JSON object, but holds a {type(value).__name__}")

@@ -53,6 +53,7 @@ class Manifest(Form):
 
     kind: Literal["run", "group"]
     status: Status
+    id: str = ""
     created: str = ""
     name: str = ""
     overrides: list[str] = []
@@ -89,7 +90,7 @@ class _Described(Form):
 
 
 class _Summary(Form):
-    status: Status = "finished"
+    status: Status
     task: str | None = None
     primary: str
     higher_is_better: dict[str, bool] = {}
@@ -136,10 +137,14 @@ def check(form: type[Form], data: Mapping[str, Any], what: Path) -> None:
     try:
         form.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise DamagedRun(f"{what} is damaged: {where} is missing") from None
-        rule = first["msg"].removeprefix("Input ").partition(" or instance")[0]
-        received = repr(first["input"])[:40]
-        raise DamagedRun(f"{what} is damaged: {where} {rule}, and is {received}") from None
+        raise DamagedRun(f"{what} is damaged: {reason(error)}") from None
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that is wrong, such as `threads should be a valid integer, and is 'x'`."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    rule = first["msg"].removeprefix("Input ").partition(" or instance")[0]
+    return f"{where} {rule}, and is {repr(first['input'])[:40]}"

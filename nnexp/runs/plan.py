@@ -19,6 +19,7 @@ from nnexp.config.rules import with_data, without_data
 from nnexp.data.prepare import RESIDENT_BYTES, Precision, Prepared, default_steps, prepare
 from nnexp.data.splits import assign
 from nnexp.errors import ConfigError, DamagedRun
+from nnexp.runs.forms import reason
 from nnexp.runs.rundir import RunDir
 from nnexp.train.program import Signature, build_layers, check_shapes, pack_key
 
@@ -96,9 +97,7 @@ def read_experiment(run: RunDir) -> Experiment:
     try:
         experiment = Experiment.model_validate(run.read_config())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"])
-        raise DamagedRun(f"{run.resolved} is damaged: {where}: {first['msg']}") from None
+        raise DamagedRun(f"{run.resolved} is damaged: {reason(error)}") from None
     for problem in without_data(experiment):
         raise DamagedRun(f"{run.resolved} is damaged: {problem.path}: {problem.message}")
     if not (experiment.loss and experiment.metrics):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,17 @@ def restore(
     del fresh  # a pack may take most of the memory
     try:
         members = TypeAdapter(list[MemberState]).validate_python(loaded.state["members"])
+        known = {field.name for field in fields(MemberState)}
         step, seconds = loaded.state["step"], float(loaded.state["seconds"])
         fits = type(step) is int and step >= 0 and len(members) == len(starts)
+        fits = fits and all(member.keys() <= known for member in loaded.state["members"])
         rows = [row for member in members for row in member.history]
         fits = fits and len({tuple(row) for row in rows}) < 2
+        fits = fits and all(_is_number(value) for row in rows for value in row.values())
         fits = fits and all(type(row[key]) is int for row in rows for key in ("epoch", "step"))
         pairs = zip(members, starts, strict=False)
         fits = fits and all(_like(member.schedule, start) for member, start in pairs)
-    except (ValidationError, LookupError, TypeError, ValueError):
+    except (ValidationError, LookupError, TypeError, ValueError, ArithmeticError):
         fits = False
     if not fits or _kinds(loaded.tensors) != expected:
         raise DamagedRun(f"{path} is damaged: it does not hold the state of this run")

@@ -25,6 +25,7 @@ from nnexp.runs.files import (
     TEXT_LIMIT,
     YAML_LIMIT,
     Framework,
+    begins_as_pickle,
     decode,
     explained,
     file_sha256,
@@ -307,9 +308,13 @@ class RunDir:
         group = self.read_manifest()
         if group["status"] not in ("finished", "diverged"):
             return  # its files are still being written
-        for run in (self, *(self.members() if group["kind"] == "group" else ())):
+        count = group["members"] if group["kind"] == "group" else 0
+        for run in (self, *(RunDir(self.path / f"s{number}") for number in range(count))):
+            if not os.path.lexists(run.manifest):
+                raise DamagedRun(f"{run.path} is missing: the group has {count} members")
             own = run.read_manifest()
-            if any(own.get(key) != group.get(key) for key in ("created", "name", "data")):
+            put = run is not self and run.path.is_symlink()
+            if put or any(own.get(key) != group.get(key) for key in ("id", "created", "data")):
                 raise UntrustedRun(f"{run.path} is not a member of {self.path}: it was put there")
             sealed = {key: inside(run.path, key) for key in own.get("files", {})}
             run.verify(key for key, path in sealed.items() if os.path.lexists(path))
@@ -367,6 +372,8 @@ def _audit_file(entry: os.DirEntry[str], top: str) -> None:
             reason = "is a link that leads out of the run"
     elif not entry.is_file(follow_symlinks=False):
         reason = "is not an ordinary file"
+    elif not entry.name.endswith(".safetensors") and begins_as_pickle(entry.path):
+        reason = "is a pickle, which runs code when it is read"
     if reason:
         raise UntrustedRun(
             f"{entry.path} {reason}; nnexp never writes such a file, so the run is refused. "

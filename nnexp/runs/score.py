@@ -91,7 +91,10 @@ def _score(
         tables[key] = load(experiment)
     table = tables[key]
     arrays = run.read_tensors("preprocessing.safetensors")
-    pipeline = Pipeline.from_arrays(arrays, run.read_json("preprocessing.json"))
+    try:
+        pipeline = Pipeline.from_arrays(arrays, run.read_json("preprocessing.json"))
+    except DamagedRun as error:
+        raise DamagedRun(f"{run.preprocessing} is damaged: {error}") from None
     manifest, notes = run.read_manifest(), []
     if data is not None:
         parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}

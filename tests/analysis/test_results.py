@@ -25,8 +25,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 SCORES = {"accuracy": 0.5, "loss": 2.5}
 SUMMARY = (
-    '{"test": {}, "train": {"accuracy": 1}, "task": "classification", "best_epoch": 1, '
-    '"epochs": 1, "steps": 1}'
+    '{"status": "finished", "task": "classification", "primary": "accuracy", "test": {}, '
+    '"train": {"accuracy": 1}, "best_epoch": 1, "epochs": 1, "steps": 1}'
 )
 
 
@@ -80,13 +80,13 @@ def test_no_run(tmp_path: Path) -> None:
         (
             "manifest.json",
             '{"kind": "group", "status": "finished", "members": 2}',
-            "s0: .* this one is missing",
+            "s0 is missing: the group has 2 members",
         ),
         ("summary.json", None, "summary.json"),
         ("summary.json", "\xff", "summary.json"),
         ("summary.json", SUMMARY, "no results on test"),
         ("summary.json", SUMMARY.replace('"test": {}', '"test": [1]'), "test should be a valid"),
-        ("summary.json", "{}", "train is missing"),
+        ("summary.json", "{}", "status is missing"),
         ("resolved.yaml", None, "resolved.yaml"),
         ("resolved.yaml", "a: [", "resolved.yaml"),
         ("resolved.yaml", "just text", "should hold a mapping"),

@@ -288,7 +288,7 @@ class TestStorage:
     def test_damage_is_told(self):
         arrays, plain = prepared(Iris().load()).to_arrays()
         for key in ("steps", "classes", "shape"):
-            with pytest.raises(DamagedRun, match="the stored preprocessing"):
+            with pytest.raises(DamagedRun, match=f"{key}: Field required"):
                 Pipeline.from_arrays(arrays, {k: v for k, v in plain.items() if k != key})
         unknown = {**plain, "steps": [{"step": {"name": "none"}, "state": {}}]}
         with pytest.raises(DamagedRun):
