@@ -129,6 +129,11 @@ def nearest(word: object, names: Iterable[str]) -> str | None:
     return min(contained, key=len) if contained else None
 
 
+def count(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def _short(value: Any, limit: int = 80) -> str:
     text = "null" if value is None else repr(value)
     if isinstance(value, bool):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from nnexp.errors import ConfigError
+from nnexp.errors import count as count  # noqa: PLC0414 – part of what console offers
 
 Style: TypeAlias = Literal["", "bold", "dim", "good", "bad", "warning", "name"]
 Cell: TypeAlias = str | tuple[str, Style]
@@ -256,11 +257,6 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def plain(data: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nnexp.errors import DataError
+from nnexp.errors import DataError, count
 
 
 def examples_of(path: Path, array: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def labels_of(path: Path, labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind == "f":
         absent = np.flatnonzero(~np.isfinite(labels).reshape(len(labels), -1).all(axis=1))
         if len(absent):
-            where = f"{len(absent)} rows (first: row {absent[0]})"
+            where = f"{count(len(absent), 'row')} (first: row {absent[0]})"
             raise DataError(f"{path}: has no finite value in {where}")
     return labels
 
@@ -43,12 +43,21 @@ def labels_of(path: Path, labels: np.ndarray) -> np.ndarray:
 def read_npy(path: Path) -> np.ndarray:
     """A .npy file, memory-mapped; never pickle. DataError if it is damaged or something else."""
     with path.open("rb") as file:
-        if file.read(2) == b"PK":
-            raise DataError(f"{path}: is an archive of several arrays (.npz), not .npy")
+        head = file.read(6)
+    if head[:2] == b"PK":
+        raise DataError(f"{path}: is an archive of several arrays (.npz), not .npy")
+    if head != b"\x93NUMPY":
+        raise DataError(f"{path}: is not a .npy file")
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a shape that is too large to be true
+            array = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise DataError(f"{path}: can't be read as .npy: {error}") from None
+        if "Python objects" in str(error):
+            raise DataError(
+                f"{path}: holds Python objects, and reading those could run code; save numbers "
+                "or text"
+            ) from None
+        raise DataError(f"{path}: is damaged or truncated") from None
     if array.ndim == 0:
         raise DataError(f"{path}: holds a single value, not rows")
     return array

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import importlib.util
 from abc import abstractmethod
@@ -27,7 +26,7 @@ from nnexp.components.table import (
     file_info,
     stack,
 )
-from nnexp.errors import DataError
+from nnexp.errors import DataError, count
 from nnexp.registry import param, rule
 
 
@@ -216,8 +215,8 @@ class Csv(Dataset):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
-            codecs.lookup(value)
-        except LookupError:
+            "".encode(value)  # some codecs, such as base64, are not for text
+        except (LookupError, UnicodeError):
             raise rule("there is no such encoding", allowed="utf-8, latin-1, utf-16, …") from None
         return value
 
@@ -262,8 +261,10 @@ class Csv(Dataset):
             absent = column == None if column.dtype == object else ~np.isfinite(column)  # noqa: E711
             if absent.any():
                 lines = ", ".join(map(str, columns.lines[absent][:5]))
-                where = f"{absent.sum()} rows (line {lines}{', …' if absent.sum() > 5 else ''})"
-                raise DataError(f"{path}: target {name} has no value in {where}")
+                rows = count(int(absent.sum()), "row")
+                where = f"{rows} (line {lines}{', …' if absent.sum() > 5 else ''})"
+                what = "value" if column.dtype == object else "finite value"
+                raise DataError(f"{path}: target {name} has no {what} in {where}")
             if column.dtype == object and len(target) > 1:
                 raise DataError(f"{path}: target {name} holds text; several targets are numbers")
         stacked = values[0] if len(values) == 1 else np.stack(values, axis=1)

@@ -171,9 +171,10 @@ class _Reading:
             del counts[None]
             words = sum(n for v, n in counts.items() if not _is_number(v, self.form.decimal))
             if words <= 0.1 * counts.total():
+                are = "1 value is not a number" if words == 1 else f"{words} values are not numbers"
                 notes.append(
-                    f"column {names[i]} is text because of {words} values that are not numbers "
-                    f"(first: {example}); if they mean nothing, add them to `missing`"
+                    f"column {names[i]} is text because {are} (first: {example}); what means "
+                    "nothing should be added to `missing`"
                 )
         lines = np.concatenate(self.lines)
         return Columns(tuple(names), tuple(values), lines, self.named, tuple(notes))

@@ -195,12 +195,16 @@ class Table:
 def existing_file(root: Path, name: str) -> Path:
     """The file that a config names; DataError if there is none that can be read."""
     path = Path(root) / name
-    if path.is_file():
-        if not os.access(path, os.R_OK):
-            raise DataError(f"{path}: no permission to read it")
-        return path
-    if path.exists():
-        raise DataError(f"{path}: is not a file")
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                file.read(1)
+            return path
+        if path.exists():
+            raise DataError(f"{path}: is not a file")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: can't be read ({reason})") from None
     siblings = os.listdir(path.parent) if path.parent.is_dir() else []
     close = nearest(path.name, siblings)
     raise DataError(f"{path}: no such file" + (f"; did you mean {close}?" if close else ""))

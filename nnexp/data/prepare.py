@@ -436,7 +436,7 @@ def _check_finite(features: Features, rows: np.ndarray) -> str:
 
 
 def _counts(features: Features, counts: np.ndarray) -> str:
-    return shown([f"{features.labels[i]} ({counts[i]})" for i in np.flatnonzero(counts)])
+    return shown([f"{counts[i]} in {features.labels[i]}" for i in np.flatnonzero(counts)])
 
 
 def _check_columns(trained: Pipeline, numeric: Mapping[str, int], text: Mapping[str, int]) -> None:

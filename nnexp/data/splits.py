@@ -196,9 +196,9 @@ def read_index(path: Path, count: int) -> np.ndarray:
         values.append(int(value))
     rows, times = np.unique(np.array(values, np.int64), return_counts=True)
     if (times > 1).any():
-        raise DataError(
-            f"{path}: {(times > 1).sum()} rows are listed twice, such as {rows[times > 1][0]}"
-        )
+        twice = rows[times > 1]
+        more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
+        raise DataError(f"{path}: row {twice[0]} is listed twice{more}")
     return rows
 
 

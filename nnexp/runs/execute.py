@@ -221,7 +221,8 @@ class Execution:
         if self.manifest["kind"] == "run":
             return {**self.manifest, **record.environment(device)}
         shared = ("id", "created", "name", "overrides", "git_commit", "data")
-        return {**{k: self.manifest[k] for k in shared}, **record.environment(device)}
+        present = {k: self.manifest[k] for k in shared if k in self.manifest}
+        return {**present, **record.environment(device)}
 
     def _finish_group(
         self, summary: dict[str, Any], pack: Pack, device: torch.device, seconds: float

@@ -50,7 +50,7 @@ def restore(
         members = TypeAdapter(list[MemberState]).validate_python(loaded.state["members"])
         known = {field.name for field in fields(MemberState)}
         step, seconds = loaded.state["step"], float(loaded.state["seconds"])
-        fits = type(step) is int and step >= 0 and len(members) == len(starts)
+        fits = type(step) is int and 0 <= step < 2**53 and len(members) == len(starts)
         fits = fits and all(member.keys() <= known for member in loaded.state["members"])
         rows = [row for member in members for row in member.history]
         fits = fits and len({tuple(row) for row in rows}) < 2

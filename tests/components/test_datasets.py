@@ -221,7 +221,7 @@ class TestCsv:
 
     def test_few_words_among_numbers_are_told(self, tmp_path):
         text = "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(30)) + "none,1\n"
-        assert "because of 1 values that are not numbers (first: 'none' in line 32)" in "".join(
+        assert "because 1 value is not a number (first: 'none' in line 32)" in "".join(
             csv(tmp_path, text).notes
         )
 
@@ -249,7 +249,7 @@ class TestCsv:
             ("a,y\nu,2\n", {"types": {"a": "numeric"}}, r"a is not numeric: 'u' in line 2"),
             ("a,a,y\n1,2,3\n", {}, "column names are repeated: a"),
             ("a,y\n1,p\n2,\n3,?\n", {}, r"target y has no value in 2 rows \(line 3, 4\)"),
-            ("a,y\n1,1.5\n2,inf\n", {}, r"target y has no value in 1 rows \(line 3\)"),
+            ("a,y\n1,1.5\n2,inf\n", {}, r"target y has no finite value in 1 row \(line 3\)"),
             ("y\n1\n2\n", {}, "no column beside the target"),
             ("a,y\n1,p\n", {"target_type": "regression"}, "holds text, such as 'p'"),
             ("a,u,v\n1,2,p\n", {"target": ["u", "v"]}, "target v holds text"),
@@ -266,8 +266,9 @@ class TestCsv:
             (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
             with pytest.raises(DataError, match=r"is not utf-8 text .* set `encoding`"):
                 Csv(path="a.csv", target="y").load(tmp_path)
-        with pytest.raises(ValueError, match="no such encoding"):
-            Csv(path="a.csv", target="y", encoding="utf-99")
+        for unusable in ("utf-99", "base64", "rot13"):
+            with pytest.raises(ValueError, match="no such encoding"):
+                Csv(path="a.csv", target="y", encoding=unusable)
 
     @settings(max_examples=60, deadline=None)
     @given(
@@ -462,13 +463,20 @@ class TestNpy:
         np.save(tmp_path / "y.npy", np.zeros(3))
         source = Npy(features="x.npy", targets="y.npy")
         np.save(path, np.array([{}, {}, {}], object), allow_pickle=True)
-        with pytest.raises(DataError, match=r"can't be read as \.npy"):
+        with pytest.raises(DataError, match="Python objects, and reading those could run code"):
             source.load(tmp_path)
         np.save(path, np.zeros((3, 1000)))
         content = path.read_bytes()
-        for damaged in (content[:-8], content[:40], b"", b"garbage" * 9):
+        call = b"{'descr': print(1), 'fortran_order': False, 'shape': (1,)}"
+        size = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 99999999)}"
+        evil = [content[:8] + b"v\0" + text.ljust(117) + b"\n" for text in (call, size)]
+        for damaged in (content[:-8], content[:40], *evil):
             path.write_bytes(damaged)
-            with pytest.raises(DataError, match=r"can't be read as \.npy"):
+            with pytest.raises(DataError, match="is damaged or truncated"):
+                source.load(tmp_path)
+        for other in (b"", b"garbage" * 9):
+            path.write_bytes(other)
+            with pytest.raises(DataError, match=r"is not a \.npy file"):
                 source.load(tmp_path)
         np.savez(tmp_path / "x.npz", a=np.zeros(3))
         (tmp_path / "x.npz").rename(path)

@@ -83,6 +83,8 @@ class TestFiles:
             existing_file(tmp_path, "adlut.csv")
         with pytest.raises(DataError, match="is not a file"):
             existing_file(tmp_path, ".")
+        with pytest.raises(DataError, match=r"can't be read \(file name too long\)"):
+            existing_file(tmp_path, "x" * 300)
 
     def test_with_paths_makes_names_absolute_once(self, tmp_path):
         found = Csv(path="a/b.csv", target="y").with_paths(tmp_path)

@@ -174,14 +174,16 @@ class TestProblems:
         assert str(caught.value).splitlines() == [
             "preprocessing: standardize: there are missing values: put `impute` before it",
             "preprocessing: columns c hold text: add `one_hot`",
-            "missing values: b (9)",
+            "missing values: 9 in b",
         ]
 
     def test_infinite_values(self):
         table = mixed(gaps=False)
         table.features.numeric[3, 0] = np.inf
         table.features.numeric[5:7, 1] = -np.inf
-        with pytest.raises(DataError, match=r"infinite values, which no step repairs: a \(1\), b"):
+        with pytest.raises(
+            DataError, match="infinite values, which no step repairs: 1 in a, 2 in b"
+        ):
             prepared(table)
 
     def test_rows_in_no_part_may_be_broken(self):
@@ -247,7 +249,7 @@ class TestNewData:
             pipeline.transform(
                 Features(old.numeric[:, :1], ("a",), np.repeat(old.categorical, 2, 1), ("b", "c"))
             )
-        with pytest.raises(DataError, match=r"missing values, and none were in training: b \(9\)"):
+        with pytest.raises(DataError, match=r"missing values, and none were in training: 9 in b"):
             pipeline.transform(mixed().features)
         images = prepared(Digits().load()).pipeline
         with pytest.raises(DataError, match="examples have shape"):

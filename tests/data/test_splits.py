@@ -198,7 +198,7 @@ class TestFiles:
             ("inf", "'inf' is not a row number"),
             ("1 -1", "row -1 does not exist; rows are 0 to 9"),
             ("10", "row 10 does not exist"),
-            ("1 2 1", "1 rows are listed twice, such as 1"),
+            ("1 2 1", "row 1 is listed twice"),
         ],
     )
     def test_bad_files(self, tmp_path, text, message):
