@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -110,7 +110,7 @@ def _failed(error: Exception) -> int:
         show_error(error)
         return error.exit_code
     if isinstance(error, _UsageProblem):
-        getattr(error, "show")()
+        _misused(error)
         return USAGE
     if reason := _lacking(error):
         _say(f"error: {reason}")
@@ -121,6 +121,17 @@ def _failed(error: Exception) -> int:
         "above and the command that led to it."
     )
     return DEFECT
+
+
+def _misused(error: Any) -> None:
+    """Says what typer finds wrong with a command line; of an empty one, what there is."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    text = error.format_message().replace("Value error, ", "").replace("Input should", "it should")
+    _say(f"error: {text.partition(', unable to parse')[0]}")
+    if error.ctx is not None:
+        _say(f"`{error.ctx.command_path} -h` says how it is used")
 
 
 def _lacking(error: Exception) -> str:

@@ -42,7 +42,7 @@ def show_entries(found: Sequence[Entry], folder: Path) -> None:
             console.say_table([""] * 5, rows, right=[3], whole=_ALL, indent=2)
     for one in found:
         if one.problem:
-            console.warn(f"{one.path}: {one.problem}")
+            console.warn(one.problem)
 
 
 def _line(one: Entry) -> list[Cell]:

@@ -51,6 +51,8 @@ def eval_(
     from nnexp.cli.scoring import scores_to_json, show_scores
     from nnexp.runs.rundir import RunDir
 
+    if data_root is not None and not data_root.is_dir():
+        raise UsageError(f"--data-root: there is no folder {data_root}")
     opened = RunDir.open(run)  # tells quickly what is wrong
     from nnexp.runs.score import evaluate_run
 

@@ -98,6 +98,8 @@ def _start(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    if (path / "manifest.json").is_file():
+        raise UsageError(f"{path} is a run; to go on with it: nnexp train --resume {path}")
     from nnexp.config.load import load_config
 
     config = load_config(path, overrides)

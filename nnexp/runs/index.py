@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnexp.errors import RunError
-from nnexp.runs.rundir import KINDS, MANIFEST, STATUSES, RunDir, run_folders
+from nnexp.runs.rundir import RunDir, run_folders
 
 _LARGE = 1e300
 
@@ -54,9 +54,7 @@ def entry(path: Path) -> Entry:
     run, name = RunDir(path), path.absolute().parent.name
     try:
         manifest = run.read_manifest()
-        kind, status = manifest.get("kind"), manifest.get("status")
-        if kind not in KINDS or status not in STATUSES:
-            return Entry(name, path, problem=f"{MANIFEST}: kind {kind!r}, status {status!r}")
+        kind, status = manifest["kind"], manifest["status"]
         if status == "running" and not run.is_locked():
             status = "interrupted"  # its process was killed
         summary = run.read_json(run.summary) if run.summary.exists() else {}

@@ -2,7 +2,7 @@
 
     runs/<name>/<time>-<4 hex digits>/   a run; a group of runs has its members inside, s0/ s1/ …
 
-`manifest.json` makes a folder a run: its `kind` is "run" or "group", its `status` one of STATUSES,
+`manifest.json` makes a folder a run: its `kind` is "run" or "group", its `status` one of `forms.Status`,
 its `files` maps each finished file to its SHA-256.
 """
 
@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from nnexp.errors import DamagedRun, LockedRun, RunError, UntrustedRun, nearest
 from nnexp.runs.files import (
@@ -38,10 +38,8 @@ from nnexp.runs.files import (
     sha256,
     sync_folder,
 )
-from nnexp.runs.forms import Status, check_manifest, check_summary
+from nnexp.runs.forms import check_manifest, check_summary
 
-KINDS = ("run", "group")
-STATUSES: tuple[str, ...] = get_args(Status)
 MANIFEST = "manifest.json"
 
 _LOCK = "lock"
