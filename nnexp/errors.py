@@ -7,7 +7,8 @@ NnexpError                      1   a defect of nnexp (never raised by itself)
 ├── RunError                    3   a run that can't be used
 │   ├── DamagedRun              3   a file is missing, truncated or fails its checksum
 │   ├── LockedRun               3   another process is writing to it
-│   └── UntrustedRun            3   holds something that a run never holds; nothing was executed
+│   ├── UntrustedRun            3   holds something that a run never holds; nothing was executed
+│   └── PluginNeeded            3   it was trained with a plugin that was not given
 ├── Diverged                    4   the loss became NaN or infinite (a group: in every member)
 ├── CheckFailed                 5   a pre-flight check failed
 ├── OutOfResources              6   out of memory or disk
@@ -20,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -51,6 +53,14 @@ class LockedRun(RunError):
 
 class UntrustedRun(RunError):
     pass
+
+
+class PluginNeeded(RunError):
+    """`copies` are the run's own copies of its plugins."""
+
+    def __init__(self, message: str, copies: Sequence[Path]) -> None:
+        super().__init__(message)
+        self.copies = tuple(copies)
 
 
 class Diverged(NnexpError):

@@ -139,7 +139,8 @@ def _register(family: type[Spec], cls: type[Spec]) -> None:
     name = cls.model_fields["name"].default
     known = family.registered.get(name)
     if known is not None and _origin(known) != _origin(cls):
-        raise ValueError(f"{family.family} '{name}' is defined twice: {known} and {cls}")
+        homes = f"in {known.__module__} and in {cls.__module__}"
+        raise ValueError(f"{family.family} '{name}' is defined twice: {homes}")
     family.registered[name] = cls
 
 

@@ -23,6 +23,10 @@ MOST_MEMBERS = 100_000
 """The largest number of seeds or splits that `Estimate.members_needed` names."""
 
 
+EXACT_RANKS = 60
+"""Up to so many values `rank_test` is exact."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A difference whose error follows Student's t.
@@ -224,6 +228,34 @@ def mcnemar_exact(only_a: int, only_b: int) -> float | None:
 
     count = only_a + only_b
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), count, 0.5))) if count else None
+
+
+def rank_test(a: FloatArray, b: FloatArray) -> tuple[float, float | None]:
+    """P(b < a) + ½ P(b = a), and Mann & Whitney's (1947) two-sided p; ∞ is a value like others.
+
+    Ties share their mean rank. p is the permutation distribution's, given the ranks: exact up to
+    `EXACT_RANKS` values, beyond that by the normal approximation. None if all values are equal.
+    """
+    size, count = len(a), len(a) + len(b)
+    values = np.concatenate([a, b])
+    ordered = np.sort(values)
+    left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    ranks = left + right + 1  # twice the mean rank: whole numbers
+    total = int(ranks[:size].sum())
+    chance = (total / 2 - size * (size + 1) / 2) / (size * len(b))
+    if ordered[0] == ordered[-1]:
+        return chance, None
+    middle = size * (count + 1)
+    if count > EXACT_RANKS:
+        variance = size * len(b) * float(((ranks - count - 1.0) ** 2).sum()) / count / (count - 1)
+        return chance, math.erfc(abs(total - middle) / math.sqrt(2 * variance))
+    sums = np.zeros((size + 1, int(ranks.sum()) + 1))  # ways to draw k ranks with a given sum
+    sums[0, 0] = 1.0
+    for rank in ranks:
+        sums[1:, rank:] += sums[:-1, : sums.shape[1] - rank].copy()
+    ways = sums[size]
+    far = np.abs(np.arange(len(ways)) - middle) >= abs(total - middle)
+    return chance, min(1.0, float(ways[far].sum() / ways.sum()))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

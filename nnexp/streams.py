@@ -20,6 +20,7 @@ import numpy as np
 from nnexp.lazy import torch
 
 INITIALIZATION, ORDER, DROPOUT, SAMPLER, AUGMENTATION, SPLIT, SUBSET = range(1, 8)
+NOISE, EVOLUTION, LABELS, CORRUPTION = range(8, 12)
 """The purposes; each is a stream of its own."""
 
 _MASK = (1 << 64) - 1
@@ -93,22 +94,48 @@ def keep_mask(
     rate: a float, or a float64 tensor `[M, 1, 1]`.
     first: position in the whole batch of the first row, so that slices of a batch agree with it.
     """
-    device = members.device
-    start = members ^ _int32(key(DROPOUT, step, layer))
-    row_bits = _mix32_full(start[:, None] + _row_starts(first, rows, device))
-    bits = row_bits[:, :, None] ^ _unit_bits(columns, device)
-    # The last xor-shift of the finalizer is left out: it changes low bits only.
-    bits = _mix32(bits)
-    # bits are uniform on −2³¹ … 2³¹−1
+    bits = _bits32(members, key(DROPOUT, step, layer), rows, columns, first)
     if isinstance(rate, torch.Tensor):
         bound = (rate * 2.0**32 - 2.0**31).round().clamp(max=2.0**31 - 1).to(torch.int32)
         return torch.ge(bits, bound)
     return torch.ge(bits, min(round(rate * 2.0**32 - 2.0**31), 2**31 - 1))
 
 
+def normals(
+    members: torch.Tensor, step: int, layer: int, rows: int, columns: int, first: int = 0
+) -> torch.Tensor:
+    """Standard normal float64 `[M, rows, columns]`, by the inverse of its distribution.
+
+    members, first: as for `keep_mask`.
+    """
+    bits = _bits32(members, key(NOISE, step, layer), rows, columns, first)
+    found: torch.Tensor = torch.erfinv((bits.double() + 0.5) * 2.0**-31).mul_(2.0**0.5)
+    return found
+
+
+def uniforms(streams: Sequence[int], count: int, device: Any) -> torch.Tensor:
+    """float64 in (0, 1) `[len(streams), count]`; the same as `uniform` of each stream."""
+    starts = torch.tensor(list(streams), dtype=torch.int64, device=device)[:, None]
+    position = torch.arange(count, dtype=torch.int64, device=device)
+    bits = mix64(starts + position * _signed(_GOLDEN))
+    found: torch.Tensor = (((bits >> 12) & ((1 << 52) - 1)).double() + 0.5) * 2.0**-52
+    return found
+
+
 def member_keys(seeds: Sequence[int], purpose: int, device: Any) -> torch.Tensor:
     """int32 `[M]`: the key of each member for one purpose."""
     return torch.tensor([_int32(key(s, purpose)) for s in seeds], dtype=torch.int32, device=device)
+
+
+def _bits32(
+    members: torch.Tensor, stream: int, rows: int, columns: int, first: int
+) -> torch.Tensor:
+    """int32 uniform on −2³¹ … 2³¹−1, `[M, rows, columns]`."""
+    device = members.device
+    start = members ^ _int32(stream)
+    row_bits = _mix32_full(start[:, None] + _row_starts(first, rows, device))
+    # The last xor-shift of the finalizer is left out: it changes low bits only.
+    return _mix32(row_bits[:, :, None] ^ _unit_bits(columns, device))
 
 
 def _bits(stream: int, count: int, start: int = 0) -> np.ndarray:

@@ -23,6 +23,7 @@ ORDER = [
     "stats",
     "components",
     "data",
+    "plugins",
     "config",
     "train",
     "runs",
@@ -30,6 +31,7 @@ ORDER = [
     "analysis",
     "report",
     "cli",
+    "__main__",
 ]
 """Each may import from what stands before it."""
 HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib"}

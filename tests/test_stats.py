@@ -19,6 +19,7 @@ from nnexp.stats import (
     hedges_g,
     holm,
     mcnemar_exact,
+    rank_test,
     two_way,
     welch,
 )
@@ -245,3 +246,39 @@ def test_members_needed_is_the_smallest_enough(margin: float) -> None:
 def test_more_members_do_not_help_against_few_examples() -> None:
     assert Estimate("", 0.0, 0.1, 9.0, per_member=0.01, floor=0.01).members_needed(0.05) is None
     assert Estimate("", 0.0, 0.1, 9.0).members_needed(10.0) is None  # single models
+
+
+@pytest.mark.parametrize(
+    ("sizes", "levels"), [((3, 4), 100), ((5, 6), 3), ((2, 7), 4), ((2, 2), 2)]
+)
+def test_ranks_are_tested_exactly(sizes: tuple[int, int], levels: int) -> None:
+    """Against scipy's permutation test of the same statistic, infinities among the values."""
+    rng = np.random.default_rng(levels)
+    pool = np.append(np.arange(levels - 1.0), np.inf)
+    a, b = (rng.choice(pool, size) for size in sizes)
+    a[0], b[0] = 0.0, np.inf  # never all equal
+    ranks = reference.rankdata(np.append(a, b))
+
+    def apart(x: np.ndarray, _: np.ndarray) -> float:
+        return float(abs(x.sum() - len(a) * (len(ranks) + 1) / 2))
+
+    found = reference.permutation_test(
+        (ranks[: len(a)], ranks[len(a) :]), apart, alternative="greater", n_resamples=np.inf
+    )
+    chance, p = rank_test(a, b)
+    assert p == pytest.approx(found.pvalue)
+    wins = (b[None] < a[:, None]).mean() + (b[None] == a[:, None]).mean() / 2
+    assert chance == pytest.approx(wins)
+
+
+def test_many_ranks_are_tested_by_the_normal_approximation() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, 40).astype(float), rng.integers(1, 10, 50).astype(float)
+    expected = reference.mannwhitneyu(a, b, use_continuity=False, method="asymptotic")
+    chance, p = rank_test(a, b)
+    assert p == pytest.approx(expected.pvalue)
+    assert chance == pytest.approx(expected.statistic / (40 * 50))
+
+
+def test_ranks_that_are_all_equal_test_nothing() -> None:
+    assert rank_test(np.full(3, np.inf), np.full(4, np.inf)) == (0.5, None)

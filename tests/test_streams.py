@@ -275,3 +275,23 @@ def test_a_member_does_not_depend_on_its_pack(seeds: list[int], step: int) -> No
     together = masks(seeds, step, 1, 6, 9)
     alone = torch.cat([masks([seed], step, 1, 6, 9) for seed in seeds])
     assert torch.equal(together, alone)
+
+
+def test_uniforms_are_those_of_each_stream() -> None:
+    keys = [streams.key(seed, streams.SAMPLER) for seed in range(3)]
+    together = streams.uniforms(keys, 100, "cpu").numpy()
+    for row, key in zip(together, keys, strict=True):
+        np.testing.assert_array_equal(row, streams.uniform(key, 100))
+
+
+def test_normals_are_normal_and_a_members_own() -> None:
+    members = streams.member_keys(range(4), streams.NOISE, "cpu")
+    z = streams.normals(members, 3, 1, 50, 400)
+    assert stats.kstest(z.flatten().numpy(), "norm").pvalue > ALPHA
+    assert torch.isfinite(z).all()
+    torch.testing.assert_close(streams.normals(members[2:3], 3, 1, 50, 400)[0], z[2])
+    later = streams.normals(members, 3, 1, 20, 400, first=30)
+    torch.testing.assert_close(later, z[:, 30:])
+    for step, layer in ((4, 1), (3, 2)):
+        other = streams.normals(members, step, layer, 50, 400)
+        assert abs(np.corrcoef(z.flatten(), other.flatten())[0, 1]) < 0.02

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnexp.analysis.scores import Statistic
+from nnexp.analysis.statistic import Statistic
 from nnexp.stats import Estimate, FloatArray, t_cdf, t_quantile
 
 RESAMPLES = 4000

@@ -32,11 +32,11 @@ class Check:
 
 
 def config_differences(results: Sequence[Result]) -> tuple[ConfigDifference, ...]:
-    """Keys of the resolved configs that differ, by path.
+    """Keys of the resolved configs that differ, by path; and plugins, by their SHA-256.
 
     The name is left out, as it labels what is compared; and of groups the seeds, which vary.
     """
-    flat = [dict(_flatten(result.config)) for result in results]
+    flat = [{**dict(_flatten(result.config)), **_plugins(result)} for result in results]
     ignored = {"name", *(_SEEDS if results[0].kind == "group" else ())}
     paths = dict.fromkeys(path for config in flat for path in config if path not in ignored)
     rows = (ConfigDifference(p, tuple(config.get(p) for config in flat)) for p in paths)
@@ -78,6 +78,11 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flatten(item, f"{path}.{i}")
     else:
         yield path, value
+
+
+def _plugins(result: Result) -> dict[str, Any]:
+    plugins = result.manifest.get("plugins") or ()
+    return {f"plugins.{plugin['name']}": plugin["sha256"][:12] for plugin in plugins}
 
 
 def _text(result: Result, section: str, key: str) -> str | None:

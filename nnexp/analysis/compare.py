@@ -17,7 +17,7 @@ import numpy as np
 
 from nnexp.analysis.checks import comparability, config_differences, warnings
 from nnexp.analysis.comparison import Comparison, Cost, Evidence, MetricRow, Pair, Side
-from nnexp.analysis.findings import Finding, counted, find
+from nnexp.analysis.findings import Finding, counted, find, settings_of
 from nnexp.analysis.results import Result, as_number, read_result
 from nnexp.analysis.scores import bounds_of, difference_bounds
 from nnexp.analysis.verdict import Words, decide, members_sentence, sentence
@@ -40,10 +40,10 @@ def compare(
 
     Raises UsageError for what can't be compared, RunError and DamagedRun for what can't be read.
     """
-    results = _read(paths, margin)
+    results = read_all(paths, margin)
     split, fallback = _choose_split(results, split)
     metric, higher = _choose_metric(results, metric, split)
-    labels = [_letters(i) for i in range(len(results))]
+    labels = [letters(i) for i in range(len(results))]
     sides = tuple(
         _side(label, result, split, metric) for label, result in zip(labels, results, strict=True)
     )
@@ -71,7 +71,8 @@ def histories(comparison: Comparison) -> dict[str, list[dict[str, FloatArray]]]:
 # -- what is compared ------------------------------------------------------------------------------
 
 
-def _read(paths: Sequence[Path], margin: float | None) -> list[Result]:
+def read_all(paths: Sequence[Path], margin: float | None = None) -> list[Result]:
+    """The runs or groups; UsageError if these can't be compared."""
     if len(paths) < 2:
         raise UsageError("compare needs at least two runs or two groups")
     if margin is not None and not 0 < margin < math.inf:
@@ -121,10 +122,16 @@ def _choose_metric(results: Sequence[Result], metric: str | None, split: str) ->
             f"not all runs have the metric '{metric}' on {split} (all have: {', '.join(known)})"
             + (f"; did you mean '{close}'?" if close else "")
         )
-    if metric == "loss" and not _same_loss(results):
+    if metric == "loss" and not same_loss(results):
         raise UsageError(
             "the runs minimize different losses, so their loss can't be compared: choose another "
             f"with --metric (all have: {', '.join(known)})"
+        )
+    settings = [settings_of(result, metric) for result in results]
+    if any(one != settings[0] for one in settings):
+        raise UsageError(
+            f"the runs compute {metric} in different ways, so it can't be compared: "
+            + "; ".join(map(str, settings))
         )
     directions = results[0].summary.get("higher_is_better")
     higher = directions.get(metric) if isinstance(directions, dict) else None
@@ -137,7 +144,7 @@ def _choose_metric(results: Sequence[Result], metric: str | None, split: str) ->
     return metric, higher
 
 
-def _same_loss(results: Sequence[Result]) -> bool:
+def same_loss(results: Sequence[Result]) -> bool:
     """Whether the losses are in the same units: the same function of equally scaled targets."""
     return all(_loss(result) == _loss(results[0]) for result in results)
 
@@ -147,9 +154,9 @@ def _loss(result: Result) -> tuple[object, object]:
     return result.config.get("loss"), data.get("scale_target") if isinstance(data, dict) else None
 
 
-def _letters(i: int) -> str:
+def letters(i: int) -> str:
     """A … Z, AA, AB, …"""
-    return (_letters(i // 26 - 1) if i >= 26 else "") + chr(ord("A") + i % 26)
+    return (letters(i // 26 - 1) if i >= 26 else "") + chr(ord("A") + i % 26)
 
 
 def _side(label: str, result: Result, split: str, metric: str) -> Side:
@@ -268,7 +275,7 @@ def _pair(
         None if margin is None else estimate.members_needed(margin),
         tuple(_evidence(other, scope, asked.metric) for other, scope in finding.beside),
         finding.notes,
-        _rows(a, b, same_loss=_same_loss([result_a, result_b])),
+        _rows(a, b, same_loss=same_loss([result_a, result_b])),
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from nnexp.analysis import bootstrap
 from nnexp.analysis.results import Predictions, Result, as_number
-from nnexp.analysis.scores import Statistic, statistic
+from nnexp.analysis.scores import statistic
+from nnexp.analysis.statistic import Statistic
 from nnexp.errors import RunError, UsageError
 from nnexp.stats import (
     Estimate,
@@ -25,6 +26,9 @@ from nnexp.stats import (
 MODELS = "these two models"
 SPLIT = "this split"
 DATA = "data like this"
+
+_HITS = ("accuracy", "error", "exact_match", "top_k")
+"""Means of what an example has or has not; of several labels accuracy and error are shares."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,20 @@ def find(a: Result, b: Result, split: str, metric: str) -> Finding:
     return (_over_splits if varies[0] == "split" else _over_seeds)(a, b, split, metric)
 
 
+def settings_of(result: Result, metric: str) -> dict[str, object]:
+    """The metric as resolved.yaml has it, such as its average over classes; {} if it hasn't."""
+    chosen = result.config.get("metrics")
+    for entry in chosen if isinstance(chosen, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == metric:
+            return {str(key): value for key, value in entry.items()}
+    return {}
+
+
+def _statistic(result: Result, metric: str) -> Statistic | None:
+    average = settings_of(result, metric).get("average", "macro")
+    return statistic(metric, str(result.summary.get("task")), str(average))
+
+
 def counted(result: Result, split: str, metric: str) -> tuple[Result, ...]:
     """The runs whose metric is a number; diverged ones may have none."""
     return tuple(run for run in result.runs if math.isfinite(run.value(split, metric)))
@@ -111,7 +129,7 @@ def _shared(predictions: Sequence[Predictions]) -> tuple[Predictions, ...]:
 def _two_runs(a: Result, b: Result, split: str, metric: str) -> Finding:
     difference = b.value(split, metric) - a.value(split, metric)
     untested = Estimate("none", difference, math.nan, math.nan)
-    by_examples = statistic(metric)
+    by_examples = _statistic(a, metric)
     if by_examples is None:
         note = f"{metric} is not an average over examples: no interval for two single runs."
         return Finding(untested, MODELS, notes=(note,))
@@ -122,7 +140,7 @@ def _two_runs(a: Result, b: Result, split: str, metric: str) -> Finding:
     aligned = align(predictions[:1], predictions[1:])
     x, y = by_examples.moments(aligned.a[0]), by_examples.moments(aligned.b[0])
     estimate = (bootstrap.paired if aligned.paired else bootstrap.unpaired)(by_examples, x, y)
-    if aligned.paired and metric in ("accuracy", "error"):
+    if aligned.paired and metric in _HITS and np.isin([x, y], (0, 1)).all():
         p = mcnemar_exact(int((x > y).sum()), int((y > x).sum()))
         test = "McNemar's exact test, with a paired bootstrap interval over test examples"
         estimate = replace(estimate, exact_p=p, test=test)
@@ -135,7 +153,7 @@ def _over_seeds(a: Result, b: Result, split: str, metric: str) -> Finding:
     if min(len(runs_a), len(runs_b)) < 2:
         note = "At least two seeds of each are needed to tell a difference from luck."
         return Finding(on_split, SPLIT, notes=(note,))
-    by_examples = statistic(metric)
+    by_examples = _statistic(a, metric)
     if by_examples is None:
         note = f"{metric} is not an average over examples, so the examples' chance is left out."
         return Finding(on_split, SPLIT, notes=(note,))
@@ -204,7 +222,7 @@ def _doubt(
     runs: Sequence[Result], predictions: Sequence[Predictions], split: str, metric: str
 ) -> str:
     """Why the metric can't be taken from the predictions; empty if it can."""
-    by_examples = statistic(metric)
+    by_examples = _statistic(runs[0], metric)
     assert by_examples is not None
     for run, rows in zip(runs, predictions, strict=True):
         told = run.value(split, metric)

@@ -1,19 +1,15 @@
-"""Metrics as functions of means over examples, which is what comparing them honestly needs.
-
-A `Statistic` says what is averaged over the examples (`moments`), how the averages become the
-metric (`combine`), and each example's share in it (`influence`: linearized, with mean equal to the
-metric). So a bootstrap resamples the moments, and the two-way interval works on the influences.
-"""
+"""Which `Statistic` each metric is, and what the metric can be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from nnexp.analysis import by_class
 from nnexp.analysis.results import Predictions
-from nnexp.components.metrics import Metric
+from nnexp.analysis.statistic import Statistic
+from nnexp.components.metrics import Averaged, Metric
 from nnexp.stats import Bounds, FloatArray
 
 
@@ -29,41 +25,44 @@ def difference_bounds(metric: str) -> Bounds | None:
     return (low - high, high - low) if np.isfinite(high - low) else None
 
 
-@dataclass(frozen=True)
-class Statistic:
-    """A metric as a function of means over examples.
+def statistic(metric: str, task: str = "", average: str = "macro") -> Statistic | None:
+    """The statistic of that name; None for one that isn't a function of means over examples.
 
-    moments: predictions of m examples → `[m, k]`.
-    combine: means `[…, k]` → the metric `[…]`.
-    influence: moments `[m, k]` → `[m]`, whose mean is the metric: value + derivative of `combine`
-        at the means · (moments − means), the infinitesimal jackknife (Jaeckel 1972).
+    task: as in summary.json. average: that of a metric by class.
     """
-
-    moments: Callable[[Predictions], FloatArray]
-    combine: Callable[[FloatArray], FloatArray]
-    influence: Callable[[FloatArray], FloatArray]
-
-
-def statistic(metric: str) -> Statistic | None:
-    """The statistic of that name; None for one that isn't a function of means over examples."""
-    return _STATISTICS.get(metric)
+    if metric in by_class.METRICS:
+        return by_class.statistic(metric, task == "multilabel", average)
+    if (known := _STATISTICS.get(metric)) is not None:
+        return known
+    cls = Metric.registered.get(metric)
+    if cls is None or not issubclass(cls, Averaged) or not cls.is_column:
+        return None
+    return _mean_of(lambda predictions: predictions.numbers(metric)[:, 0])
 
 
 def _mean_of(column: Callable[[Predictions], FloatArray]) -> Statistic:
     return Statistic(lambda p: column(p)[:, None], lambda means: means[..., 0], lambda x: x[:, 0])
 
 
-def _correct(predictions: Predictions) -> FloatArray:
-    hit = predictions.texts("target") == predictions.texts("prediction")
+def _hits(predictions: Predictions) -> FloatArray:
+    """1 where the class, or a label, is right: `[m, 1 or labels]`."""
+    if "target_0" in predictions.columns:
+        hit = predictions.numbers("target") == predictions.numbers("prediction")
+    else:
+        hit = (predictions.texts("target") == predictions.texts("prediction"))[:, None]
     return np.asarray(hit, dtype=np.float64)
+
+
+def _correct(predictions: Predictions) -> FloatArray:
+    return np.asarray(_hits(predictions).mean(axis=1))
 
 
 def _wrong(predictions: Predictions) -> FloatArray:
     return 1.0 - _correct(predictions)
 
 
-def _loss(predictions: Predictions) -> FloatArray:
-    return predictions.numbers("loss")[:, 0]
+def _exact(predictions: Predictions) -> FloatArray:
+    return np.asarray(_hits(predictions).min(axis=1))
 
 
 def _absolute(predictions: Predictions) -> FloatArray:
@@ -119,7 +118,7 @@ def _r2_influence(moments: FloatArray) -> FloatArray:
 _STATISTICS: dict[str, Statistic] = {
     "accuracy": _mean_of(_correct),
     "error": _mean_of(_wrong),
-    "loss": _mean_of(_loss),
+    "exact_match": _mean_of(_exact),
     "mae": _mean_of(_absolute),
     "rmse": Statistic(
         lambda p: _squared(p)[:, None], lambda means: np.sqrt(means[..., 0]), _root_influence

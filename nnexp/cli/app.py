@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import nnexp
 from nnexp.cli import reference, results
+from nnexp.cli.init import init
 from nnexp.cli.train import train
-from nnexp.errors import NnexpError
+from nnexp.errors import ConfigError, NnexpError, PluginNeeded, UsageError
 
 INTERRUPTED = 130
 DEFECT, USAGE, NO_RESOURCES = 1, 2, 6
@@ -47,6 +50,7 @@ for command in (
     reference.ls,
     reference.explain,
     reference.schema,
+    init,
 ):
     app.command(command.__name__.rstrip("_"))(command)
 
@@ -59,11 +63,21 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Python file with components of your own; it is run; repeatable."
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if plugin:
+        from nnexp.config.plugins import plugged
+
+        context.with_resource(plugged(plugin))
 
 
 def main() -> None:
@@ -87,8 +101,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
+        plugins, rest = _divided(arguments)
         group = typer.main.get_command(app)
-        with group.make_context("nnexp", list(arguments)) as context:
+        with group.make_context("nnexp", [*plugins, *rest]) as context:
             group.invoke(context)
         return 0
     except BrokenPipeError:
@@ -99,15 +114,37 @@ def _run(arguments: Sequence[str]) -> int:
         _say("interrupted")
         return INTERRUPTED
     except Exception as error:
-        return _failed(error)
+        return _failed(error, arguments)
 
 
-def _failed(error: Exception) -> int:
+def _divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The `--plugin` options, which may stand after the command as well, and all else."""
+    plugins: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            rest += [argument, *left]
+        elif argument.startswith("--plugin="):
+            plugins.append(argument)
+        elif argument == "--plugin":
+            file = next(left, "")
+            if not file.endswith(".py"):
+                raise UsageError("--plugin needs a Python file: nnexp --plugin FILE.py COMMAND …")
+            plugins += [argument, file]
+        else:
+            rest.append(argument)
+    return plugins, rest
+
+
+def _failed(error: Exception, arguments: Sequence[str]) -> int:
     """Says what went wrong; the exit code."""
     if isinstance(error, NnexpError):
-        from nnexp.cli.console import show_error
+        from nnexp.cli.console import note, show_error
 
         show_error(error)
+        if advice := _on_plugins(error, arguments):
+            note(advice)
         return error.exit_code
     if isinstance(error, _UsageProblem):
         _misused(error)
@@ -115,7 +152,12 @@ def _failed(error: Exception) -> int:
     if reason := _lacking(error):
         _say(f"error: {reason}")
         return NO_RESOURCES
+    if place := _in_plugin(error):
+        _say(f"error: {place}")
+        return USAGE
     traceback.print_exception(error)
+    if _has_plugin(arguments):
+        _say("A plugin was in use: what it gave may have led to this. If it did not:")
     _say(
         "This is a defect of nnexp, not of your config or data. Please report it with the lines "
         "above and the command that led to it."
@@ -132,6 +174,33 @@ def _misused(error: Any) -> None:
     _say(f"error: {text.partition(', unable to parse')[0]}")
     if error.ctx is not None:
         _say(f"`{error.ctx.command_path} -h` says how it is used")
+
+
+def _on_plugins(error: NnexpError, arguments: Sequence[str]) -> str:
+    """What to do if it is a plugin that lacks; empty if none does."""
+    if isinstance(error, PluginNeeded) and error.copies:
+        _, rest = _divided(arguments)
+        plugins = (part for path in error.copies for part in ("--plugin", str(path)))
+        command = shlex.join(["nnexp", *plugins, *rest])
+        return f"its own copy will do (that runs it: if the run isn't yours, read it):\n  {command}"
+    if isinstance(error, ConfigError) and not _has_plugin(arguments):
+        unknown = (p for p in error.problems if p.message.startswith("there is no such"))
+        if not all(problem.hint for problem in unknown):
+            return "components of your own are found with: nnexp --plugin FILE.py COMMAND …"
+    return ""
+
+
+def _has_plugin(arguments: Sequence[str]) -> bool:
+    return any(argument.startswith("--plugin") for argument in arguments)
+
+
+def _in_plugin(error: Exception) -> str:
+    """Where a plugin's code failed; empty if there is none, or something else failed."""
+    if "nnexp.config.plugins" not in sys.modules:
+        return ""
+    from nnexp.config.plugins import blame
+
+    return blame(error)
 
 
 def _lacking(error: Exception) -> str:

@@ -8,10 +8,15 @@ from nnexp.config.catalogue import Description
 
 
 def show_description(one: Description) -> None:
-    """Its text, and a table of its components or its keys."""
+    """What it is, how it is computed, when to use it; a table of its components or its keys."""
     console.say(one.name, "bold")
-    for paragraph in one.text.split("\n\n"):
-        console.say("  " + " ".join(paragraph.split()))
+    for paragraph in (f"{one.summary}.", *filter(None, one.text.split("\n\n"))):
+        console.say("  " + paragraph)
+    said = {"formula": one.formula, "use": one.use, "source": one.source}
+    if any(said.values()):
+        console.say()
+        texts: list[list[Cell]] = [[(what, "dim"), text] for what, text in said.items() if text]
+        console.say_table(["", ""], texts, indent=2)
     rows: list[list[Cell]]
     if one.components:
         rows = [[(name, "name"), text] for name, text in one.components.items()]

@@ -109,6 +109,8 @@ def _facts(manifest: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]
         yield "options", " ".join(f"--set {text}" for text in manifest["overrides"])
     versions = {"nnexp": manifest.get("nnexp"), **(manifest.get("versions") or {})}
     yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
+    if names := [plugin["name"] for plugin in manifest.get("plugins") or ()]:
+        yield "plugins", ", ".join(names) + " (to score it or go on, give them with --plugin)"
     if manifest.get("git_commit"):
         yield "commit", str(manifest["git_commit"])
 

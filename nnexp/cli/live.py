@@ -64,7 +64,7 @@ class Live(Reporter):
         has_dev = "dev" in pack.feed.parts
         columns = ["train/loss", "dev/loss", f"{'dev' if has_dev else 'train'}/{primary}"]
         self._columns = list(dict.fromkeys(columns))
-        self._progress = console.Progress(first.training.epochs, "epoch", self.quiet)
+        self._progress = console.Progress(-(-pack.updates // len(pack.bounds)), "epoch", self.quiet)
         self._begun, self._first = 0.0, (0, 0)
 
     def epoch(self, now: TrainState) -> None:

@@ -69,7 +69,8 @@ def compare(
         list[Path], typer.Argument(metavar="A B …", help="All runs, or all groups of runs.")
     ],
     metric: Annotated[
-        str | None, typer.Option(help="What the verdict is about. [default: the primary one]")
+        str | None,
+        typer.Option(help="What the verdict is about; also time_to(…). [default: the primary one]"),
     ] = None,
     margin: Annotated[
         float | None, typer.Option(help="Differences smaller than this don't matter.")
@@ -91,7 +92,14 @@ def compare(
     Examples:
       nnexp compare runs/constant/… runs/1cycle/…
       nnexp compare runs/constant/… runs/1cycle/… --metric loss --margin 0.01
+      nnexp compare runs/constant/… runs/1cycle/… --metric "time_to(dev/accuracy >= 0.95)"
+      nnexp compare runs/constant/… runs/1cycle/… --metric "time_to(dev/loss <= 0.3, steps)"
     """
+    if metric is not None and _is_time(metric):
+        if margin is not None or plot is not None:
+            raise UsageError("--margin and --plot don't go with a time_to")
+        _compare_times(paths, metric, as_json)
+        return
     from nnexp.analysis.compare import compare as compare_runs
 
     found = compare_runs(paths, metric, margin, split.value)
@@ -108,6 +116,24 @@ def compare(
     show_comparison(found)
     if plot is not None:
         console.note(f"learning curves: {plot}")
+
+
+def _is_time(metric: str) -> bool:
+    from nnexp.analysis.time_to import is_goal
+
+    return is_goal(metric)
+
+
+def _compare_times(paths: list[Path], metric: str, as_json: bool) -> None:
+    from nnexp.analysis.time_to import compare_times, parse
+
+    found = compare_times(paths, parse(metric))
+    if as_json:
+        console.say_json(found.to_json())
+        return
+    from nnexp.cli.timing import show_times
+
+    show_times(found)
 
 
 def runs(
@@ -145,6 +171,9 @@ def show(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="TIME_TO", help="Show when the run reached a goal.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a run: what it was, what came out, which files it left. Or a config, checked.
@@ -152,8 +181,12 @@ def show(
     \b
     Examples:
       nnexp show runs/digits/2026-11-20T10-15-02-3f9a
+      nnexp show runs/digits/2026-11-20T10-15-02-3f9a --metric "time_to(dev/error < 0.05)"
       nnexp show --resolved digits.yaml
     """
+    if metric is not None:
+        _show_time(path, metric, as_json)
+        return
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         _show_config(path, resolved, set_ or [], as_json)
         return
@@ -169,6 +202,22 @@ def show(
         console.say_json(run_to_json(run))
     else:
         show_run(run)
+
+
+def _show_time(path: Path, metric: str, as_json: bool) -> None:
+    """When a run, or each run of a group, reached a goal."""
+    from nnexp.analysis.results import read_result
+    from nnexp.analysis.time_to import TimeComparison, notes, parse, times
+
+    goal = parse(metric)
+    sides = (times(read_result(path), goal),)
+    found = TimeComparison(goal, sides, (), notes(sides, goal))
+    if as_json:
+        console.say_json(found.to_json())
+        return
+    from nnexp.cli.timing import show_times
+
+    show_times(found)
 
 
 def _show_config(path: Path, resolved: bool, overrides: list[str], as_json: bool) -> None:

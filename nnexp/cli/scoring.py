@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnexp.analysis.scores import bounds_of
 from nnexp.cli import console
 from nnexp.cli.console import Cell
+from nnexp.runs.classes import ClassScores, average
 from nnexp.runs.score import Scores
 from nnexp.stats import describe
+
+SHOWN_CLASSES, WORST_CLASSES, WORST_MISTAKES = 20, 10, 3
+"""Up to so many classes all are shown; of more only the worst; and so many kinds of mistakes."""
 
 
 def scores_to_json(run: Path, found: Sequence[Scores], is_group: bool) -> dict[str, Any]:
@@ -23,6 +29,7 @@ def scores_to_json(run: Path, found: Sequence[Scores], is_group: bool) -> dict[s
         "split": found[0].split,
         "examples": found[0].examples,
         "metrics": _described(found),
+        "by_class": _by_class(found),
         "members": [_one(scores) for scores in found],
     }
 
@@ -49,6 +56,64 @@ def show_scores(found: Sequence[Scores], is_group: bool) -> None:
         head = ["", ""]
         rows = [[metric, console.value(x)] for metric, x in found[0].metrics.items()]
     console.say_table(head, rows, right=range(1, len(head)), indent=2)
+    classes = [scores.by_class for scores in found if scores.by_class is not None]
+    if classes:
+        _show_classes(average(classes))
+
+
+def _show_classes(found: ClassScores) -> None:
+    """Each class, or the worst ones; and of what mistakes there are the most."""
+    order, title = np.arange(len(found.names)), "by class"
+    if len(order) > SHOWN_CLASSES:
+        there = order[found.support > 0]
+        order = there[np.argsort(found.f1[there], kind="stable")][:WORST_CLASSES]
+        title = f"by class, the {len(order)} worst of {len(found.names)} (--json has all)"
+    console.say(title, "bold")
+    rows: list[list[Cell]] = [
+        [
+            (found.names[c], "name"),
+            *(console.value(float(x[c])) for x in (found.precision, found.recall, found.f1)),
+            f"{found.support[c]:,.6g}",
+        ]
+        for c in order
+    ]
+    head = ["", "precision", "recall", "f1", "examples"]
+    console.say_table(head, rows, right=range(1, len(head)), indent=2)
+    if found.confusion is not None:
+        _show_confusion(found, found.confusion)
+
+
+def _show_confusion(found: ClassScores, confusion: np.ndarray) -> None:
+    """The matrix, if it is small; and the most frequent mistakes."""
+    if len(found.names) <= SHOWN_CLASSES:
+        console.say("predicted (columns) for each class (rows)", "bold")
+        rows: list[list[Cell]] = [
+            [
+                (name, "name"),
+                *(
+                    (f"{n:.4g}", "bold" if i == k else "dim" if n == 0 else "")
+                    for k, n in enumerate(line)
+                ),
+            ]
+            for i, (name, line) in enumerate(zip(found.names, confusion, strict=True))
+        ]
+        columns = range(1, len(rows) + 1)
+        console.say_table(["", *found.names], rows, right=columns, indent=2)
+    mistakes = confusion * (1 - np.eye(len(found.names)))
+    most = np.argsort(-mistakes, axis=None, kind="stable")[:WORST_MISTAKES]
+    told = [
+        f"{found.names[row]} as {found.names[column]} ({mistakes[row, column]:.4g})"
+        for row, column in zip(*np.unravel_index(most, mistakes.shape), strict=True)
+        if mistakes[row, column] > 0
+    ]
+    if told:
+        console.say("  most often mistaken: " + ", ".join(told), "dim")
+
+
+def _by_class(found: Sequence[Scores]) -> dict[str, Any] | None:
+    """The mean over the members."""
+    classes = [scores.by_class for scores in found if scores.by_class is not None]
+    return average(classes).to_json() if classes else None
 
 
 def _one(scores: Scores) -> dict[str, Any]:
@@ -57,6 +122,7 @@ def _one(scores: Scores) -> dict[str, Any]:
         "split": scores.split,
         "examples": scores.examples,
         "metrics": scores.metrics,
+        "by_class": _by_class([scores]),
         "recorded": scores.recorded,
         "notes": scores.notes,
     }

@@ -55,6 +55,9 @@ def _course(summary: Mapping[str, Any], seconds: float | None) -> str:
         if summary["best_epoch"] != summary["epochs"]:
             parts.append(f"best epoch {summary['best_epoch']}")
         parts.append("stopped early" if summary.get("stopped_early") else "")
+    zero = (summary.get("weights") or {}).get("zero")
+    zero = zero.get("mean") if isinstance(zero, Mapping) else zero
+    parts.append(f"{100 * zero:.3g} % of the weights are 0" if zero is not None else "")
     if summary["status"] == "diverged":
         parts.append("diverged")
     parts.append(duration(seconds) if seconds is not None else "")

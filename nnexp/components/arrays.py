@@ -1,10 +1,14 @@
-"""Reading arrays of examples and labels from .npy and IDX files, without loading them whole."""
+"""Reading arrays of examples and labels from .npy, .npz and IDX files; never pickle."""
 
 from __future__ import annotations
 
 import gzip
+import struct
+import warnings
+import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -49,18 +53,50 @@ def read_npy(path: Path) -> np.ndarray:
     if head != b"\x93NUMPY":
         raise DataError(f"{path}: is not a .npy file")
     try:
-        with np.errstate(over="ignore"):  # of a shape that is too large to be true
+        with warnings.catch_warnings(), np.errstate(over="ignore"):  # a shape too large to be true
+            warnings.simplefilter("error")  # of a garbled header, which numpy would repair
             array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        if "Python objects" in str(error):
-            raise DataError(
-                f"{path}: holds Python objects, and reading those could run code; save numbers "
-                "or text"
-            ) from None
-        raise DataError(f"{path}: is damaged or truncated") from None
+    except _DAMAGED as error:
+        raise _damaged(path, error) from None
     if array.ndim == 0:
         raise DataError(f"{path}: holds a single value, not rows")
     return array
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz archive by name, in memory; never pickle."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            raise DataError(f"{path}: is not a .npz file")
+    try:
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.simplefilter("error")  # of a garbled header, which numpy would repair
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+    except _DAMAGED as error:
+        raise _damaged(path, error) from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: {name} is not an array")
+    if not arrays:
+        raise DataError(f"{path}: holds no array")
+    return {name: array for name, array in arrays.items() if array.ndim}
+
+
+_DAMAGED = (
+    *(ValueError, EOFError, OSError, SyntaxError, KeyError, TypeError, RuntimeError, MemoryError),
+    *(OverflowError, NotImplementedError, UserWarning, DeprecationWarning, TokenError),
+    *(RuntimeWarning, IndexError, struct.error, zipfile.BadZipFile, zlib.error, AttributeError),
+)
+"""What numpy and zipfile may raise of bytes that they did not write."""
+
+
+def _damaged(path: Path, error: BaseException) -> DataError:
+    if "Object arrays" in str(error) or "Python objects" in str(error):
+        return DataError(
+            f"{path}: holds Python objects, and reading those could run code; save numbers or text"
+        )
+    return DataError(f"{path}: is damaged or truncated")
 
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -23,7 +23,7 @@ import numpy as np
 
 from nnexp.errors import DataError, nearest
 
-ColumnType = Literal["numeric", "categorical"]
+ColumnType = Literal["numeric", "categorical", "date"]
 
 _BLOCK = 10_000
 _SAMPLE = 100
@@ -37,7 +37,7 @@ class Form:
     separator: str | None = None
     header: bool | None = None
     decimal: str | None = None
-    encoding: str = "utf-8"
+    encoding: str | None = None
     missing: Collection[str] = ()
 
 
@@ -46,14 +46,16 @@ class Columns:
     """A file's columns: float64 (NaN: missing) or object arrays of str (None: missing).
 
     lines: the line in the file of each row, for messages.
-    named: whether the file names its columns; otherwise the names are "0", "1", …
+    form: how the file is written, with nothing left open.
+    place: what `lines` counts.
     """
 
     names: tuple[str, ...]
     values: tuple[np.ndarray, ...]
     lines: np.ndarray
-    named: bool
+    form: Form
     notes: tuple[str, ...]
+    place: str = "line"
 
 
 def read_columns(
@@ -65,15 +67,17 @@ def read_columns(
     strict: DataError for `types` of columns that the file does not have; else they are ignored.
     DataError with the line where the file can't be read so.
     """
+    form = replace(form, encoding=form.encoding or _encoding(path))
     with _opened(path, form.encoding) as file:
         form, first = _inferred(path, file, form)
     names, named = _header(path, first, form)
+    form = replace(form, header=named)
     wanted = {
         position(path, key, names, "types"): kind
         for key, kind in types.items()
         if strict or key in names
     }
-    text = {i for i, kind in wanted.items() if kind == "categorical"}
+    text = {i for i, kind in wanted.items() if kind != "numeric"}
     examples: dict[int, str] = {}
     while True:
         with _opened(path, form.encoding) as file:
@@ -177,7 +181,7 @@ class _Reading:
                     "nothing should be added to `missing`"
                 )
         lines = np.concatenate(self.lines)
-        return Columns(tuple(names), tuple(values), lines, self.named, tuple(notes))
+        return Columns(tuple(names), tuple(values), lines, self.form, tuple(notes))
 
 
 # -- form ------------------------------------------------------------------------------------------
@@ -238,7 +242,8 @@ def _header(path: Path, rows: list[list[str]], form: Form) -> tuple[tuple[str, .
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         hint = "" if form.header else "; if there are no names, set `header: false`"
-        raise DataError(f"{path}: column names are repeated: {', '.join(repeated)}{hint}")
+        shown = ", ".join(repeated[:10]) + (", …" if len(repeated) > 10 else "")
+        raise DataError(f"{path}:1: column names are repeated: {shown}{hint}")
     return names, True
 
 
@@ -267,26 +272,36 @@ def _is_number(text: str, decimal: str | None) -> bool:
 # -- lines -----------------------------------------------------------------------------------------
 
 
+def _encoding(path: Path) -> str:
+    """utf-16 if the file begins with its mark, else utf-8."""
+    with _readable(path, "utf-8"), path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        mark = gzip.GzipFile(fileobj=raw).read(2) if packed else raw.read(2)
+    return "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+
+
 @contextmanager
-def _opened(path: Path, encoding: str) -> Iterator[TextIO]:
+def _opened(path: Path, encoding: str | None) -> Iterator[TextIO]:
     """The file as text; gzip is recognized by its first two bytes."""
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         binary = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+        assert encoding is not None
         name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
         with io.TextIOWrapper(binary, encoding=name, newline="") as file:
             yield file
 
 
 @contextmanager
-def _readable(path: Path, encoding: str) -> Iterator[None]:
+def _readable(path: Path, encoding: str | None) -> Iterator[None]:
     """Turns what reading text may raise into DataError."""
     try:
         yield
     except UnicodeError as error:
         raise DataError(
-            f"{path}: is not {encoding} text ({error}); set `encoding`, such as latin-1 or utf-16"
+            f"{path}: is not {encoding} text ({error}); set `encoding`, such as cp1252 or latin-1"
         ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip file is damaged ({error})") from None

@@ -6,7 +6,8 @@ Activations are `[M, B, …]`, parameters and buffers stacked `[M, …]`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -29,6 +30,7 @@ class Slot:
     role: "weight" is initialized, regularized and decayed; "bias" and "norm" are neither, and
         start at `fill`; "buffer" is state that no gradient reaches (running statistics).
     init: how a weight starts; None leaves it to the experiment.
+    shared: how many connections share each weight (a convolution's output pixels).
     """
 
     name: str
@@ -38,6 +40,7 @@ class Slot:
     fan_out: int = 0
     fill: float = 0.0
     init: Initializer | None = None
+    shared: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,26 @@ class Context:
     layer: int = field(default=0, init=False)  # set by the program before each layer
     kept: dict[int, Any] = field(default_factory=dict, init=False)
     """What a layer's `forward` keeps for its `pull`, by the layer's number."""
+    skips: list[Any] = field(default_factory=list, init=False)
+    """A stack of tensors that skip layers; a layer that takes one off has put on what it pulls."""
 
-    def keep_mask(self, x: torch.Tensor, rate: Any) -> torch.Tensor:
-        """True where dropout keeps a unit of `x`, `[M, B, …]`."""
+    def keep_mask(self, shape: Sequence[int], rate: Any) -> torch.Tensor:
+        """True where dropout keeps a unit, of shape `[M, B, …]`."""
+        assert self.members is not None
+        columns = math.prod(shape[2:])
+        mask = streams.keep_mask(
+            self.members, self.step, self.layer, shape[1], columns, rate, first=self.first
+        )
+        return mask.view(*shape)
+
+    def normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Standard normal noise of the shape `[M, B, …]` and type of `x`."""
         assert self.members is not None
         members, rows = x.shape[0], x.shape[1]
-        columns = x[0, 0].numel()
-        mask = streams.keep_mask(
-            self.members, self.step, self.layer, rows, columns, rate, first=self.first
+        noise = streams.normals(
+            self.members, self.step, self.layer, rows, x[0, 0].numel(), first=self.first
         )
-        return mask.view(members, rows, *x.shape[2:])
+        return noise.view(members, rows, *x.shape[2:]).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,19 @@ class Layer(Spec, family="layer"):
         """Whether the layer has a `pull` that belongs to its `forward`."""
         return gives_both(cls, "forward", "pull", Layer)
 
+    def parts(self) -> Sequence[Layer]:
+        """The layers that it stands for, in order: itself, unless it is made of others."""
+        return (self,)
+
     def declare(self, shape: Shape) -> Declared:
         return Declared(shape)
+
+    def trace(self, shape: Shape, skips: list[Shape]) -> Declared:
+        """As `declare`, for a layer that puts on or takes off the stack `Context.skips`.
+
+        skips: the shapes that lie on the stack, changed in place.
+        """
+        return self.declare(shape)
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         """Map `[M, B, *shape]` to `[M, B, *output]`.
@@ -129,3 +153,12 @@ class Layer(Spec, family="layer"):
 def per_member(value: Any, ndim: int) -> Any:
     """A hyper-parameter shaped to meet a tensor of `ndim` dimensions: a float, or `[M, 1, …]`."""
     return value.view(-1, *[1] * (ndim - 1)) if isinstance(value, torch.Tensor) else value
+
+
+def flat(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers with those that are made of others replaced by their parts."""
+    found: list[Layer] = []
+    for layer in layers:
+        parts = layer.parts()
+        found += [layer] if len(parts) == 1 and parts[0] is layer else flat(parts)
+    return found

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -21,7 +21,7 @@ CHUNK_ROWS = 16_384
 SAMPLED_ABOVE = 64 * 2**20
 """Files larger than this are fingerprinted by blocks spread over them, not as a whole."""
 
-TargetType = Literal["classification", "regression"]
+TargetType = Literal["classification", "regression", "multilabel"]
 
 
 class Located(Spec):
@@ -167,6 +167,9 @@ class Table:
     parts: rows that the source itself assigns to "train", "dev" or "test".
     files, fingerprint: where it came from, and one digest of all their contents.
     notes: what a user should know about how it was read.
+    multilabel: whether the real values are labels, each 0 or 1.
+    aside: columns that were read but are neither features nor target: dropped ones and the id.
+    inferred: fields of the source that its `resolved` fills with what was found.
     """
 
     features: Features
@@ -177,12 +180,38 @@ class Table:
     parts: dict[str, np.ndarray] = field(default_factory=dict)
     files: tuple[FileInfo, ...] = ()
     notes: tuple[str, ...] = ()
+    multilabel: bool = False
+    aside: dict[str, np.ndarray] = field(default_factory=dict)
+    inferred: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.features) == len(self.target) == len(self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def task(self) -> TargetType:
+        """What can be learnt."""
+        if self.classes is not None:
+            return "classification"
+        return "multilabel" if self.multilabel else "regression"
+
+    def column(self, name: str) -> np.ndarray:
+        """A column that was read, feature or not: `[n]` numbers (NaN: missing) or text (None)."""
+        features = self.features
+        if name in self.aside:
+            return self.aside[name]
+        if name in features.names:
+            return np.asarray(features.numeric[:])[:, features.names.index(name)]
+        if name in features.categorical_names:
+            found: np.ndarray = features.categorical[:, features.categorical_names.index(name)]
+            return found
+        names = [*features.names, *features.categorical_names, *self.aside]
+        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        close = nearest(name, names)
+        hint = f"; did you mean {close}?" if close else ""
+        raise DataError(f"there is no column {name}{hint} (there are: {shown or 'none'})")
 
     @property
     def fingerprint(self) -> str:
@@ -238,21 +267,20 @@ class Target:
     values: np.ndarray
     classes: tuple[str, ...] | None
     note: str = ""
+    multilabel: bool = False
 
 
 def as_target(values: np.ndarray, name: str, kind: TargetType | None) -> Target:
     """Classes or real values, from text or numbers without missing values.
 
     Text and booleans are classes. Numbers `[n]` are classes when all are whole and there are two
-    different ones, or at most 20 with five examples each on average. `kind` overrides that.
-    values: object or str `[n]`, numbers `[n]`, or numbers `[n, k]` (k > 1: real values).
+    different ones, or at most 20 with five examples each on average. Several columns are labels
+    when they hold 0 and 1 only, else real values. `kind` overrides that.
+    values: object or str `[n]`, numbers `[n]`, or numbers `[n, k]`.
     """
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim == 2:
-        if kind == "classification":
-            raise DataError(f"target {name}: several columns can't be one class; name one of them")
-        return Target(values.astype(np.float64), None)
+    if kind == "multilabel" or (values.ndim == 2 and values.shape[1] > 1):
+        return _several(values, name, kind)
+    values = values.reshape(-1)
     if values.dtype.kind in "OUS":
         if kind == "regression":
             raise DataError(
@@ -276,6 +304,31 @@ def as_target(values: np.ndarray, name: str, kind: TargetType | None) -> Target:
         return Target(values.astype(np.float64)[:, None], None, note)
     classes = tuple(str(int(v)) if float(v).is_integer() else f"{v:.12g}" for v in distinct)
     return Target(codes.reshape(-1).astype(np.int64), classes, note)
+
+
+def _several(values: np.ndarray, name: str, kind: TargetType | None) -> Target:
+    """Labels or real values from the columns of a target."""
+    if kind == "classification":
+        raise DataError(f"target {name}: several columns can't be one class; name one of them")
+    if values.dtype.kind in "OUS":
+        raise DataError(f"target {name}: labels are columns of 0 and 1, not text")
+    numbers = values.reshape(len(values), -1).astype(np.float64)
+    wrong = np.flatnonzero(((numbers != 0) & (numbers != 1)).any(axis=1))
+    if kind == "multilabel" and len(wrong):
+        row = numbers[wrong[0]]
+        found = row[(row != 0) & (row != 1)][0]
+        raise DataError(f"target {name}: labels are 0 or 1, row {wrong[0]} has {found:g}")
+    if kind == "regression" or len(wrong):
+        return Target(numbers, None)
+    note = (
+        ""
+        if kind
+        else (
+            f"target {name}: its columns of 0 and 1 are taken as labels; `target_type: regression` "
+            "takes them as numbers"
+        )
+    )
+    return Target(numbers, None, note, multilabel=True)
 
 
 def _encode(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

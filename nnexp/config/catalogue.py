@@ -21,6 +21,12 @@ from nnexp.registry import FAMILIES, Spec, extras
 TOP = "config"
 """What the whole of a config is called where something has to be explained."""
 
+LABELS = ("formula", "use", "source")
+"""What a docstring may say under a label."""
+_LABEL = re.compile(
+    r"^(Formula|Use|Source):\s*(.+?)\s*(?=\n\s*\n|\n(?:Formula|Use|Source):|\Z)", re.M | re.S
+)
+
 # -- for people ------------------------------------------------------------------------------------
 
 
@@ -49,7 +55,9 @@ class Parameter:
 class Description:
     """A component (`optimizer.adam`), a family of them (`optimizer`) or a section (`training`).
 
-    summary: the first sentence of text. components: those of a family, with their summaries.
+    summary: its first sentence; text: what else there is to say, in paragraphs. formula: what it
+    computes, empty where the summary says that. use: when to choose it. source: where it is from.
+    components: those of a family, with their summaries.
     """
 
     name: str
@@ -57,6 +65,9 @@ class Description:
     text: str
     parameters: tuple[Parameter, ...]
     components: dict[str, str] = field(default_factory=dict)
+    formula: str = ""
+    use: str = ""
+    source: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,8 +102,29 @@ def describe(name: str) -> list[Description]:
 
 def summary(spec: type[Spec]) -> str:
     """The first sentence of its docstring, on one line, without the full stop."""
-    text = " ".join(_text(spec).split("\n\n")[0].split())
-    return re.split(r"(?<=\.)\s+(?=[A-Z`])", text)[0].rstrip(".")
+    return _sentences(_text(spec).split("\n\n")[0])[0]
+
+
+def labelled(spec: type[Spec]) -> dict[str, str]:
+    """What its docstring says under a label: `formula`, `use`, `source`, each on one line.
+
+    A label begins a line; what it says ends with the paragraph, or where another label begins.
+    """
+    found = {said.lower(): " ".join(text.split()) for said, text in _LABEL.findall(_text(spec))}
+    return {said: found.get(said, "") for said in LABELS}
+
+
+def _sentences(paragraph: str) -> list[str]:
+    """The first sentence, without its full stop; then the rest, if any."""
+    first, *rest = re.split(r"(?<=\.)\s+(?=[A-Z`])", " ".join(paragraph.split()), maxsplit=1)
+    return [first.rstrip("."), *rest]
+
+
+def _more(spec: type[Spec]) -> str:
+    """Its docstring without the first sentence and the labelled lines."""
+    first, *others = re.split(r"\n{2,}", _LABEL.sub("", _text(spec)).strip())
+    paragraphs = [*_sentences(first)[1:], *(" ".join(text.split()) for text in others)]
+    return "\n\n".join(paragraphs)
 
 
 def _text(spec: type[Spec]) -> str:
@@ -142,12 +174,13 @@ def _unknown(name: str, index: dict[str, type[Spec]]) -> str:
 def _describe(path: str, spec: type[Spec]) -> Description:
     is_family = FAMILIES.get(path) is spec
     components = families()[path] if is_family else {}
-    return Description(path, summary(spec), _text(spec), parameters(spec), components)
+    more, said = _more(spec), labelled(spec)
+    return Description(path, summary(spec), more, parameters(spec), components, **said)
 
 
 def _describe_key(path: str, spec: type[Spec], key: str) -> Description:
     one = _parameter(key, spec.model_fields[key])
-    return Description(path, one.description, one.description, (one,))
+    return Description(path, one.description, "", (one,))
 
 
 def parameters(spec: type[Spec]) -> tuple[Parameter, ...]:
@@ -225,8 +258,8 @@ def _component_table(base: type[Spec]) -> str:
     rows = []
     for name, cls in sorted(base.registered.items()):
         keys = ", ".join(f"`{p.name}` {p.default}" for p in parameters(cls))
-        rows.append((f"`{name}`", summary(cls), keys))
-    return _table(("name", "what it is", "parameters and defaults"), rows)
+        rows.append((f"`{name}`", summary(cls), labelled(cls)["use"].rstrip("."), keys))
+    return _table(("name", "what it is", "when to use it", "parameters and defaults"), rows)
 
 
 def _type_and_range(info: FieldInfo) -> str:

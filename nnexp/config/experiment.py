@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nnexp.components.datasets import Dataset
-from nnexp.components.inits import Initializer
+from nnexp.components.inits import Auto, Initializer
 from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics import Metric
 from nnexp.components.models import Model
-from nnexp.components.optimizers import Adam, Optimizer
+from nnexp.components.optimizer import Optimizer
+from nnexp.components.optimizers import Adam
 from nnexp.components.regularizers import Regularizer
+from nnexp.components.samplers import Sampler, Uniform
 from nnexp.components.schedules import ConstantRate, Schedule
 from nnexp.components.steps import Step
 from nnexp.data.splits import Split, Splitter
-from nnexp.registry import KeyedBy, OneOf, Spec, param
+from nnexp.data.variation import Corruption
+from nnexp.registry import KeyedBy, OneOf, Spec, param, rule
 
 Count = Annotated[int, Field(ge=1, le=2**53)]
 
@@ -31,6 +34,37 @@ class Data(Spec):
         "standardize regression targets for training (metrics stay in the target's units)",
         when="null: yes for regression",
     )
+    subset: int | float | None = param(
+        None,
+        "train on so many of the training examples (from 1), or on a share of them (below 1)",
+        when="null: all",
+        also=("train_size", "max_examples", "limit"),
+    )
+    label_noise: float = param(
+        0.0,
+        "share of the training examples with a wrong target: another class, or another example's",
+        ge=0,
+        le=1,
+        also=("noisy_labels",),
+    )
+    shuffle_labels: bool = param(
+        False,
+        "permute the training targets, so that they can only be memorized",
+        also=("random_labels",),
+    )
+    corruption: Corruption | None = param(None, "make the prepared inputs worse")
+
+    @field_validator("subset")
+    @classmethod
+    def _count_or_share(cls, value: int | float | None) -> int | float | None:
+        if isinstance(value, float) and value == 1.0:
+            raise rule(
+                "1.0 could mean one example or all of them",
+                allowed="1 (one example), a share such as 0.1, or null (all of them)",
+            )
+        if value is not None and (value <= 0 or (isinstance(value, float) and value > 1)):
+            raise rule("is neither a count nor a share", "a count from 1, or 0 < share < 1")
+        return value
 
 
 class EarlyStopping(Spec):
@@ -50,6 +84,22 @@ class Training(Spec):
     """How long, in what portions, and with what arithmetic."""
 
     epochs: int = param(20, "passes over the training split", unit="epochs", ge=1, le=10_000_000)
+    steps: int | None = param(
+        None,
+        "updates after which training ends, in place of `epochs`",
+        unit="updates",
+        ge=1,
+        le=10**12,
+        also=("max_steps", "iterations"),
+    )
+    max_minutes: float | None = param(
+        None,
+        "training ends after this time at the latest, wherever it is then; such a run can't be "
+        "repeated to the bit",
+        unit="min",
+        gt=0,
+        le=1e6,
+    )
     batch_size: Count | Literal["full"] = param(
         64, "examples an update, or `full`", also=("minibatch", "batch")
     )
@@ -75,6 +125,10 @@ class Training(Spec):
         le=1e6,
     )
 
+    def updates(self, steps_per_epoch: int) -> int:
+        """How many updates are planned."""
+        return self.steps or self.epochs * steps_per_epoch
+
 
 class Experiment(Spec):
     """One experiment. Only `data` and `model` must be given."""
@@ -89,18 +143,14 @@ class Experiment(Spec):
         None, "steps fitted on the training split", when="null: what the data needs"
     )
     model: OneOf[Model] = param(..., "the architecture")
-    initialization: OneOf[Initializer] | None = param(
-        None,
-        "how weights start",
-        when="null: he for relu and swish, glorot for tanh, glorot_sigmoid for sigmoid, and "
-        "normal (0.01) for the output layer",
-    )
+    initialization: OneOf[Initializer] = param(Auto(), "how weights start")
     loss: OneOf[Loss] | None = param(
         None, "what is minimized", when="null: cross_entropy, or mse for regression"
     )
     regularization: Annotated[dict[str, Regularizer], KeyedBy] = param(
         {}, "penalties and decay, by name"
     )
+    sampler: OneOf[Sampler] = param(Uniform(), "which examples an epoch visits, in what order")
     optimizer: OneOf[Optimizer] = param(Adam(), "the update rule")
     schedule: OneOf[Schedule] = param(ConstantRate(), "how the learning rate changes")
     training: Training = param(Training(), "length, batches, stopping, arithmetic")

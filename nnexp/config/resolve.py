@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from nnexp.components.losses import CrossEntropy, Loss, Mse, Task
-from nnexp.components.metrics import R2, Accuracy, Error, LossMetric, Mae, Metric, Rmse
+from nnexp.components.class_metrics import F1
+from nnexp.components.losses import CrossEntropy, Loss, Mse, MultilabelBce, Task
+from nnexp.components.metrics import (
+    R2,
+    Accuracy,
+    Error,
+    ExactMatch,
+    LossMetric,
+    Mae,
+    Metric,
+    Rmse,
+)
 from nnexp.components.regularizers import L1
 from nnexp.components.steps import Step
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
+from nnexp.registry import choose
 
 _METRICS: dict[Task, list[Metric]] = {
     "classification": [Accuracy(), LossMetric(), Error()],
     "regression": [Rmse(), LossMetric(), Mae(), R2()],
+    "multilabel": [F1(), LossMetric(), ExactMatch(), Accuracy()],
 }
-_LOSSES: dict[Task, Loss] = {"classification": CrossEntropy(), "regression": Mse()}
+_LOSSES: dict[Task, Loss] = {
+    "classification": CrossEntropy(),
+    "regression": Mse(),
+    "multilabel": MultilabelBce(),
+}
 
 
 def stated_task(experiment: Experiment) -> Task | None:
@@ -31,17 +47,12 @@ def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experime
 
     steps: what the data needs, used when the config lists no preprocessing.
     """
-    task = stated_task(experiment) or ("regression" if table.classes is None else "classification")
-    metrics = list(experiment.metrics or _METRICS[task])
-    if not any(isinstance(m, LossMetric) for m in metrics):
-        metrics.append(LossMetric())
-    if task == "classification" and experiment.schedule.needs_dev:
-        metrics += [] if any(isinstance(m, Error) for m in metrics) else [Error()]
+    task = stated_task(experiment) or table.task
     scale = experiment.data.scale_target
     changes: dict[str, Any] = {
         "task": task,
         "loss": experiment.loss or _LOSSES[task],
-        "metrics": metrics,
+        "metrics": _metrics(experiment, task),
         "preprocessing": steps if experiment.preprocessing is None else experiment.preprocessing,
         "regularization": _regularization(experiment),
         "data": experiment.data.model_copy(
@@ -53,6 +64,21 @@ def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experime
         ),
     }
     return experiment.model_copy(update=changes)
+
+
+def _metrics(experiment: Experiment, task: Task) -> list[Metric]:
+    """Those chosen, or the task's; and whatever early stopping or the schedule watches."""
+    metrics = list(experiment.metrics or _METRICS[task])
+    needed = ["loss"]
+    if task == "classification" and experiment.schedule.needs_dev:
+        needed.append("error")
+    stopping = experiment.training.early_stopping
+    if stopping is not None:
+        needed.append(stopping.monitor.removeprefix("dev/"))
+    for name in needed:
+        if all(metric.component != name for metric in metrics):
+            metrics.append(cast(Metric, choose(Metric, name)))
+    return metrics
 
 
 def _regularization(experiment: Experiment) -> dict[str, Any]:

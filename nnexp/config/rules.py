@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nnexp.components.layers import BatchNorm
+import numpy as np
+
+from nnexp.components.layer import flat
 from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics import Metric
 from nnexp.components.models import Sequential
+from nnexp.components.normalization import BatchNorm
 from nnexp.components.schedules import OneCycle
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
@@ -21,46 +24,67 @@ from nnexp.errors import Problem, nearest
 
 def without_data(experiment: Experiment) -> list[Problem]:
     """Every combination of fields that can't work, whatever the data."""
-    checks = (_data, _dev_needed, _batches_of_one, _monitor, _tasks, _weight_decay, _schedule)
+    checks = (
+        _data,
+        _dev_needed,
+        _batches_of_one,
+        _monitor,
+        _tasks,
+        _metrics,
+        _weight_decay,
+        _class_weights,
+        _schedule,
+    )
     return [problem for check in checks for problem in check(experiment)]
 
 
 def with_data(experiment: Experiment, table: Table) -> list[Problem]:
     """Every part of a resolved config that does not suit the data."""
     assert experiment.loss is not None
-    found = [*_tasks(experiment), *_kind_of_target(experiment, table)]
+    found = list(_monitor(experiment))  # first, as what it watches is among the metrics by now
+    if not found:
+        found = [*_tasks(experiment), *_kind_of_target(experiment, table)]
     if found:
         return found
     try:
         count = len(table.classes) if table.classes is not None else table.target.shape[1]
         experiment.loss.outputs(count)
+        if table.classes is not None:
+            experiment.loss.weigh(table.classes, np.ones(count))
     except ValueError as error:
         found.append(Problem("", "loss", str(error), experiment.loss.component))
     steps = experiment.preprocessing or []
-    for number, message in check_steps(steps, table.features):
+    for number, message in check_steps(steps, table.features, task=table.task):
         path = f"preprocessing.{number}" if number < len(steps) else "preprocessing"
         found.append(Problem("", path, message.removeprefix("preprocessing: ")))
     return found
 
 
+_KINDS = {
+    "classification": "classes",
+    "regression": "real-valued targets",
+    "multilabel": "labels that are 0 or 1 each",
+}
+
+
 def _kind_of_target(experiment: Experiment, table: Table) -> Iterator[Problem]:
     assert experiment.loss is not None
     name = ", ".join(table.target_names)
-    if experiment.task == "classification" and table.classes is None:
-        yield Problem(
-            "",
-            "loss",
-            f"is for classes, and the target ({name}) is real-valued",
-            experiment.loss.component,
-            "mse for numbers; for numbers that stand for classes: task: classification",
-        )
-    if experiment.task == "regression" and table.classes is not None:
-        yield Problem(
-            "",
-            "loss",
-            f"is for real-valued targets, and the target ({name}) has {len(table.classes)} classes",
-            experiment.loss.component,
-        )
+    if experiment.task == table.task:
+        return
+    hints = {
+        "classification": "mse for numbers; for numbers that stand for classes: task: "
+        "classification",
+        "multilabel": "its columns must hold 0 and 1 only",
+    }
+    yield Problem(
+        "",
+        "loss",
+        f"is for {_KINDS[experiment.task or table.task]}, and the target ({name}) has "
+        + (f"{len(table.classes)} classes" if table.classes else _KINDS[table.task]),
+        experiment.loss.component,
+        hints.get(experiment.task or "", ""),
+    )
 
 
 def _data(experiment: Experiment) -> Iterator[Problem]:
@@ -83,7 +107,7 @@ def _dev_needed(experiment: Experiment) -> Iterator[Problem]:
 
 def _batches_of_one(experiment: Experiment) -> Iterator[Problem]:
     model = experiment.model
-    listed = model.layers if isinstance(model, Sequential) else []
+    listed = flat(model.layers) if isinstance(model, Sequential) else []
     normalized = getattr(model, "batch_norm", False) or any(
         isinstance(layer, BatchNorm) for layer in listed
     )
@@ -97,16 +121,17 @@ def _monitor(experiment: Experiment) -> Iterator[Problem]:
     stopping = experiment.training.early_stopping
     if stopping is None:
         return
-    task = experiment.task or _task_of(experiment.loss)
-    chosen = experiment.metrics
-    names = ["loss", *(m.component for m in chosen)] if chosen else _metrics_of(task)
-    allowed = sorted(f"dev/{name}" for name in set(names))
+    loss = experiment.loss
+    names = _metrics_of(experiment.task or _task_of(loss))
+    if loss is not None and not _has_probabilities(loss):
+        names = [name for name in names if not _needs_probabilities(name)]
+    allowed = sorted(f"dev/{name}" for name in names)
     if stopping.monitor not in allowed:
         close = nearest(stopping.monitor, allowed)
         yield Problem(
             "",
             "training.early_stopping.monitor",
-            "is not a dev metric that this run records",
+            "is not a dev metric of such a run",
             stopping.monitor,
             ", ".join(allowed),
             f"did you mean {close}?" if close else "",
@@ -132,6 +157,33 @@ def _tasks(experiment: Experiment) -> Iterator[Problem]:
             )
 
 
+def _metrics(experiment: Experiment) -> Iterator[Problem]:
+    """Metrics are columns by their names, and some need what a loss may not mean."""
+    chosen, loss = experiment.metrics or [], experiment.loss
+    for number, metric in enumerate(chosen):
+        path, name = f"metrics.{number}", metric.component
+        if any(other.component == name for other in chosen[:number]):
+            yield Problem("", path, "stands there twice", name)
+        elif metric.needs_probabilities and loss is not None and not _has_probabilities(loss):
+            task = loss.tasks[0]
+            yield Problem(
+                "",
+                path,
+                f"needs probabilities, and {loss.component} gives none",
+                name,
+                ", ".join(n for n in _metrics_of(task) if not _needs_probabilities(n)),
+                "or choose a loss such as cross_entropy" if task == "classification" else "",
+            )
+
+
+def _has_probabilities(loss: Loss) -> bool:
+    return type(loss).probabilities is not Loss.probabilities
+
+
+def _needs_probabilities(metric: str) -> bool:
+    return bool(getattr(Metric.registered[metric], "needs_probabilities"))
+
+
 def _weight_decay(experiment: Experiment) -> Iterator[Problem]:
     if experiment.optimizer.component == "adamw" and "weight_decay" in experiment.regularization:
         yield Problem(
@@ -139,6 +191,19 @@ def _weight_decay(experiment: Experiment) -> Iterator[Problem]:
             "regularization.weight_decay",
             "adamw has a weight_decay of its own: give only one of the two",
             hint="remove it here and set optimizer.weight_decay",
+        )
+
+
+def _class_weights(experiment: Experiment) -> Iterator[Problem]:
+    loss = experiment.loss
+    if loss is not None and loss.class_weights is not None and "classification" not in loss.tasks:
+        suited = [n for n, c in Loss.registered.items() if "classification" in getattr(c, "tasks")]
+        yield Problem(
+            "",
+            "loss.class_weights",
+            f"{loss.component} has no classes to weigh",
+            loss.class_weights,
+            f"null, or one of the losses {', '.join(sorted(suited))}",
         )
 
 

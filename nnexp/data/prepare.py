@@ -14,17 +14,34 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nnexp.components.columns import shown
 from nnexp.components.preprocessing import Impute, MinMax, OneHot, Standardize
-from nnexp.components.steps import Affine, Kinds, State, Step, TrainingRows, apply_steps, shown
-from nnexp.components.table import CHUNK_ROWS, Features, Table
+from nnexp.components.steps import Affine, State, Step, TrainingRows, apply_steps
+from nnexp.components.table import CHUNK_ROWS, Features, Table, TargetType
+from nnexp.data.checks import (
+    check_columns,
+    check_steps,
+    listed,
+    missing_counts,
+    target_notes,
+    unrepaired,
+)
 from nnexp.errors import DamagedRun, DataError
 from nnexp.registry import choose
+
+__all__ = ["Pipeline", "Prepared", "check_steps", "default_steps", "prepare"]
 
 Precision = Literal["float32", "float64"]
 
 RESIDENT_BYTES = 2**30
 """Inputs up to this size are transformed once and kept in memory."""
 
+
+_HOLDS: dict[TargetType, str] = {
+    "classification": "classes",
+    "regression": "real-valued",
+    "multilabel": "labels",
+}
 
 _MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, DataError)
 Sizes = list[Annotated[int, Field(ge=0, le=2**28)]]
@@ -47,9 +64,11 @@ class _Stored(BaseModel):
     names: list[str]
     categorical_names: list[str]
     input_shape: Sizes
+    task: TargetType
     classes: list[str] | None
     target_names: list[str]
     precision: Precision
+    class_counts: Sizes | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class Pipeline:
 
     shape, names, categorical_names: of the features that go in. input_shape: of what comes out.
     target_scale: mean and standard deviation `[k]` that targets are scaled by, if they are.
+    class_counts: how many training examples each class had.
     """
 
     steps: tuple[Step, ...]
@@ -66,10 +86,12 @@ class Pipeline:
     names: tuple[str, ...]
     categorical_names: tuple[str, ...]
     input_shape: tuple[int, ...]
+    task: TargetType
     classes: tuple[str, ...] | None
     target_names: tuple[str, ...]
     target_scale: tuple[np.ndarray, np.ndarray] | None
     precision: Precision
+    class_counts: tuple[int, ...] | None = None
 
     @property
     def fitted(self) -> tuple[tuple[Step, State], ...]:
@@ -111,11 +133,11 @@ class Pipeline:
     def encode(self, table: Table) -> np.ndarray:
         """A table's target as training has it: class index `[n]`, or scaled values `[n, k]`.
 
-        DataError if the table's target is of another kind, or has a class unseen in training.
+        Labels stay 0 and 1. DataError if the table's target is of another kind, or has a class
+        unseen in training.
         """
-        if (self.classes is None) != (table.classes is None):
-            kinds = ("real-valued", "classes")
-            was, now = kinds[self.classes is not None], kinds[table.classes is not None]
+        if self.task != table.task:
+            was, now = _HOLDS[self.task], _HOLDS[table.task]
             raise DataError(f"the target was {was} in training, and is {now} here")
         if self.classes is None:
             here, there = table.target.shape[1], len(self.target_names)
@@ -138,13 +160,18 @@ class Pipeline:
     def affine(self) -> Affine | None:
         """All steps as one map of flat features; None if one of them isn't such a map."""
         width = int(np.prod(self.shape))
-        whole = Affine(np.ones(width), np.zeros(width))
+        whole, like = Affine(np.ones(width), np.zeros(width)), self._example()
         for step, state in self.fitted:
-            one = step.affine(state)
+            one = step.affine(like, state)
             if one is None:
                 return None
-            whole = whole.then(one)
+            whole, like = whole.then(one), step.apply(like, state)
         return whole
+
+    def _example(self) -> Features:
+        """A made-up example with the columns of training."""
+        text = np.full((1, len(self.categorical_names)), "", dtype=object)
+        return Features(np.zeros((1, *self.shape)), self.names, text, self.categorical_names)
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All of it, as arrays and as plain data that JSON can hold."""
@@ -164,9 +191,11 @@ class Pipeline:
             "names": list(self.names),
             "categorical_names": list(self.categorical_names),
             "input_shape": list(self.input_shape),
+            "task": self.task,
             "classes": None if self.classes is None else list(self.classes),
             "target_names": list(self.target_names),
             "precision": self.precision,
+            "class_counts": None if self.class_counts is None else list(self.class_counts),
         }
 
     @classmethod
@@ -187,10 +216,12 @@ class Pipeline:
                 names=tuple(stored.names),
                 categorical_names=tuple(stored.categorical_names),
                 input_shape=tuple(stored.input_shape),
+                task=stored.task,
                 classes=None if stored.classes is None else tuple(stored.classes),
                 target_names=tuple(stored.target_names),
                 target_scale=(arrays["target_mean"], arrays["target_std"]) if scaled else None,
                 precision=stored.precision,
+                class_counts=None if stored.class_counts is None else tuple(stored.class_counts),
             )
             pipeline._try()
         except ValidationError as error:
@@ -205,9 +236,11 @@ class Pipeline:
         table = len(self.shape) == 1
         if len(self.names) != (self.shape[0] if table else 0):
             raise ValueError("there is not a name for each column")
-        width = len(self.categorical_names)
-        text = np.full((1, width), "", dtype=object)
-        one = Features(np.zeros((1, *self.shape)), self.names, text, self.categorical_names)
+        if (self.classes is None) == (self.task == "classification"):
+            raise ValueError("the classes do not fit the task")
+        if self.class_counts is not None and len(self.class_counts) != len(self.classes or ()):
+            raise ValueError("there is not a count for each class")
+        one = self._example()
         with np.errstate(all="ignore"):
             found = apply_steps(self.fitted, one).shape
             if found != self.input_shape:
@@ -233,9 +266,10 @@ class Pipeline:
 
     def _checked(self, features: Features) -> tuple[Features, list[str]]:
         features, notes = self._aligned(features)
-        counts = _check_finite(features, np.arange(len(features)))
-        if counts and not any(isinstance(step, Impute) for step in self.steps):
-            raise DataError(f"there are missing values, and none were in training: {counts}")
+        missing = missing_counts(features, np.arange(len(features)))
+        if left := unrepaired(self.steps, features, missing):
+            where = listed(features, np.where([n in left for n in features.labels], missing, 0))
+            raise DataError(f"there are missing values, and none were in training: {where}")
         return features, notes
 
     def _aligned(self, features: Features) -> tuple[Features, list[str]]:
@@ -245,7 +279,7 @@ class Pipeline:
             return features, []
         here = {name: place for place, name in enumerate(features.names)}
         texts = {name: place for place, name in enumerate(features.categorical_names)}
-        _check_columns(self, here, texts)
+        check_columns((self.names, self.categorical_names), here, texts)
         extra = (here.keys() | texts.keys()) - {*self.names, *self.categorical_names}
         notes = [f"columns that training did not have are ignored: {shown(sorted(extra))}"]
         numeric, order = features.numeric, [here[name] for name in self.names]
@@ -314,18 +348,20 @@ def prepare(
     DataError if the data can't be used so: all reasons that are found at once, in one message.
     """
     features, train = table.features, parts["train"]
-    notes = [*_target_notes(table, train), *getattr(parts, "notes", ())]
+    notes = [*target_notes(table, train), *getattr(parts, "notes", ())]
     used = np.sort(np.concatenate(list(parts.values())))
-    gaps = _check_finite(features, used)
-    if problems := check_steps(steps, features, bool(gaps)):
+    missing = missing_counts(features, used)
+    if problems := check_steps(steps, features, missing, table.task):
         names = [step.component for step in steps]
         lines = [": ".join(["preprocessing", *names[i : i + 1], why]) for i, why in problems]
-        raise DataError("\n".join(lines) + (f"\nmissing values: {gaps}" if gaps else ""))
+        lines += [f"missing values: {listed(features, missing)}"] if missing.any() else []
+        raise DataError("\n".join(lines))
     fitted: tuple[tuple[Step, State], ...] = ()
     for step in steps:
         state = _fit(step, TrainingRows(features, train, table.target[train], fitted))
         fitted = (*fitted, (step, state))
         notes += state["notes"]
+    scaled = scale_target and table.task == "regression"
     pipeline = Pipeline(
         steps=tuple(step for step, _ in fitted),
         states=tuple(state for _, state in fitted),
@@ -333,10 +369,12 @@ def prepare(
         names=features.names,
         categorical_names=features.categorical_names,
         input_shape=apply_steps(fitted, features.rows(train[:1])).shape,
+        task=table.task,
         classes=table.classes,
         target_names=table.target_names,
-        target_scale=_scale(table.target[train]) if scale_target and not table.classes else None,
+        target_scale=_scale(table.target[train]) if scaled else None,
         precision=precision,
+        class_counts=_class_counts(table, train),
     )
     inputs = None
     size = pipeline.bytes(len(table))
@@ -361,42 +399,14 @@ def default_steps(table: Table) -> list[Step]:
     if features.is_image and features.numeric.dtype.kind in "biu":
         return [MinMax(per="global")]
     steps: list[Step] = []
-    if _missing(features, np.arange(len(features))).any() or (features.categorical == None).any():  # noqa: E711
+    numbers = missing_counts(features, np.arange(len(features)))
+    if numbers.any() or (features.categorical == None).any():  # noqa: E711
         steps.append(Impute())
     if features.width:
         steps.append(Standardize(per="global" if features.is_image else "feature"))
     if features.categorical_names:
         steps.append(OneHot())
     return steps
-
-
-def check_steps(
-    steps: Sequence[Step], features: Features, missing: bool | None = None
-) -> list[tuple[int, str]]:
-    """(number of the step, reason) for every step that can't work on such features.
-
-    The number is len(steps) for what is lacking at the end. missing: whether numbers are missing;
-    None to look.
-    """
-    if missing is None:
-        missing = bool(_missing(features, np.arange(len(features))).any())
-    text = bool(features.categorical_names)
-    kinds = Kinds(features.width > 0, text, missing, features.is_image)
-    problems = []
-    for number, step in enumerate(steps):
-        reason = step.problem(kinds)
-        if reason is not None:
-            problems.append((number, reason))
-        kinds = step.after(kinds)
-    if kinds.missing and not problems:
-        problems.append((len(steps), "there are missing values: add `impute`"))
-    if kinds.text:
-        names = shown(features.categorical_names)
-        problems.append((len(steps), f"columns {names} hold text: add `one_hot`"))
-    return problems
-
-
-# -- checks ----------------------------------------------------------------------------------------
 
 
 def _fit(step: Step, rows: TrainingRows) -> State:
@@ -414,69 +424,10 @@ def _check_range(inputs: np.ndarray, rows: np.ndarray, precision: str) -> None:
             raise DataError(f"some values are too large for {precision}: add `standardize`")
 
 
-def _missing(features: Features, rows: np.ndarray) -> np.ndarray:
-    """How many values are missing in each numeric column; DataError if any is infinite."""
-    missing, infinite = np.zeros((2, features.width), np.int64)
-    if features.numeric.dtype.kind != "f":
-        return missing
-    for piece in features.chunks(rows):
-        x = np.asarray(features.numeric[piece]).reshape(len(piece), features.width)
-        if not np.isfinite(x).all():
-            missing += np.isnan(x).sum(axis=0)
-            infinite += np.isinf(x).sum(axis=0)
-    if infinite.any():
-        where = _counts(features, infinite)
-        raise DataError(f"there are infinite values, which no step repairs: {where}")
-    return missing
-
-
-def _check_finite(features: Features, rows: np.ndarray) -> str:
-    """The numeric columns with missing values and their counts, "" if there are none."""
-    return _counts(features, _missing(features, rows))
-
-
-def _counts(features: Features, counts: np.ndarray) -> str:
-    return shown([f"{counts[i]} in {features.labels[i]}" for i in np.flatnonzero(counts)])
-
-
-def _check_columns(trained: Pipeline, numeric: Mapping[str, int], text: Mapping[str, int]) -> None:
-    """DataError if columns that training had are missing, or hold the other kind of values."""
-    missing = [
-        name
-        for name in (*trained.names, *trained.categorical_names)
-        if name not in numeric and name not in text
-    ]
-    if missing:
-        raise DataError(f"columns are missing that training had: {shown(missing, 10)}")
-    for names, here, was, now in (
-        (trained.names, text, "numbers", "text"),
-        (trained.categorical_names, numeric, "text", "numbers"),
-    ):
-        changed = [name for name in names if name in here]
-        if changed:
-            raise DataError(f"columns held {was} in training and hold {now} here: {shown(changed)}")
-
-
-def _target_notes(table: Table, train: np.ndarray) -> list[str]:
-    """What is odd about the training target; DataError if nothing can be learnt from it."""
-    target = table.target[train]
+def _class_counts(table: Table, train: np.ndarray) -> tuple[int, ...] | None:
     if table.classes is None:
-        same = [
-            name
-            for name, column in zip(table.target_names, target.T, strict=True)
-            if column.min() == column.max()
-        ]
-        return [f"target {shown(same)} has one value only in training"] if same else []
-    present = len(np.unique(target))
-    if present < 2:
-        only = table.classes[int(target[0])]
-        raise DataError(f"all {len(train)} training examples are of one class, {only}")
-    if len(train) < len(table.classes):
-        raise DataError(
-            f"there are {len(train)} training examples for {len(table.classes)} classes; is the "
-            "target a number to predict (`target_type: regression`)?"
-        )
-    return []
+        return None
+    return tuple(np.bincount(table.target[train], minlength=len(table.classes)).tolist())
 
 
 def _scale(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import signal
 import time
@@ -24,6 +25,7 @@ from nnexp.runs import record
 from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.files import append_text, write_json, write_text, writing
 from nnexp.runs.plan import Plan, plan_members
+from nnexp.runs.plugged import keep_plugins
 from nnexp.runs.restore import identity, restore
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import (
@@ -34,7 +36,6 @@ from nnexp.train.device import (
 )
 from nnexp.train.feed import feed
 from nnexp.train.loop import Hooks, Pack, train
-from nnexp.train.program import Program
 from nnexp.train.state import TrainState
 
 
@@ -98,6 +99,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
                 "additions": [{"at": manifest["created"], "members": count}],
             }
         with writing() as files:
+            manifest |= keep_plugins(run, files)
             files.add_text(run.config, order.config_text)
             files.add_text(run.resolved, dump(plan.resolved.dump()))
             files.add_json(run.manifest, manifest)
@@ -164,7 +166,7 @@ class Execution:
                 self._note(note)
             path = checkpoints.path(loaded.number)
             now, before = restore(loaded, of, pack, device, path)
-            now.continue_to(pack.members[0].training.epochs)
+            now.continue_to(pack.updates)
         metrics = _Metrics([self._home(m) for m in members], now)
         self.reporter.started(self.run, pack, number, len(self.plan.packs))
         self._log(f"training {len(members)} on {device.type}, from step {now.step}")
@@ -185,8 +187,10 @@ class Execution:
                 self._log(_epoch_line(state))
             self.reporter.epoch(state)
 
+        limit = (pack.members[0].training.max_minutes or math.inf) * 60.0
         hooks = Hooks(
             pause=lambda: self.asked is not None or time.monotonic() - saved >= every,
+            expired=lambda: before + time.perf_counter() - begun >= limit,
             checkpoint=save,
             epoch=ended,
         )
@@ -201,11 +205,8 @@ class Execution:
         """Split new packs that do not fit in memory; what is formed is kept for every resume."""
         formed = [list(p) for p in self.manifest.get("packs", [])]
         for members in self.plan.packs[len(formed) :]:
-            first = members[0]
-            program = Program([self.plan.members[first]], self.plan.signature(first), device)
-            size = program.members[0].training.batch_size
-            rows = program.signature.train_rows
-            most = members_that_fit(program, rows if size == "full" else min(size, rows))
+            pack = make_pack(self.plan, members[:1], device)
+            most = members_that_fit(pack.program([0]), pack.batch)
             if most < len(members):
                 self._note(f"{len(members)} members do not fit in memory: {most} train at a time")
             formed += [list(members[i : i + most]) for i in range(0, len(members), most)]
@@ -220,7 +221,7 @@ class Execution:
     def _member_manifest(self, device: torch.device) -> dict[str, Any]:
         if self.manifest["kind"] == "run":
             return {**self.manifest, **record.environment(device)}
-        shared = ("id", "created", "name", "overrides", "git_commit", "data")
+        shared = ("id", "created", "name", "overrides", "git_commit", "data", "plugins")
         present = {k: self.manifest[k] for k in shared if k in self.manifest}
         return {**present, **record.environment(device)}
 

@@ -48,6 +48,11 @@ class _Addition(Form):
     members: Members
 
 
+class _Plugin(Form):
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*\.py$", max_length=99)]
+    sha256: str
+
+
 class Manifest(Form):
     """manifest.json"""
 
@@ -74,6 +79,7 @@ class Manifest(Form):
     varies: Literal["seed", "split"] = "seed"
     additions: list[_Addition] = []
     packs: list[list[Count]] = []
+    plugins: list[_Plugin] = []
 
 
 class GroupManifest(Manifest):
@@ -102,6 +108,7 @@ class RunSummary(_Summary):
     train: Metrics
     dev: Metrics | None = None
     test: Metrics | None = None
+    weights: Metrics = {}
     last: dict[str, Metrics] = {}
     best_epoch: Count
     epochs: Count
@@ -117,6 +124,7 @@ class GroupSummary(_Summary):
     train: dict[str, _Described]
     dev: dict[str, _Described] | None = None
     test: dict[str, _Described] | None = None
+    weights: dict[str, _Described] = {}
     best_epoch: _Described = _Described()
     epochs: _Described = _Described()
     steps: _Described = _Described()

@@ -13,15 +13,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nnexp.components.table import Table
-from nnexp.config.experiment import Experiment
+from nnexp.config.experiment import Data, Experiment
 from nnexp.config.resolve import resolve, stated_task
 from nnexp.config.rules import with_data, without_data
 from nnexp.data.prepare import RESIDENT_BYTES, Precision, Prepared, default_steps, prepare
-from nnexp.data.splits import assign
+from nnexp.data.splits import Parts, assign
+from nnexp.data.suspicions import split_notes
+from nnexp.data.variation import corrupted, varied
 from nnexp.errors import ConfigError, DamagedRun
 from nnexp.runs.forms import reason
+from nnexp.runs.plugged import check_plugins
 from nnexp.runs.rundir import RunDir
-from nnexp.train.program import Signature, build_layers, check_shapes, pack_key
+from nnexp.train.program import Signature, check_model, pack_key
 
 
 @dataclass
@@ -51,7 +54,7 @@ def signature(prepared: Prepared, part: str = "train") -> Signature:
     """What a network for these data must fit."""
     classes = prepared.classes
     targets = len(classes) if classes is not None else prepared.targets.shape[1]
-    return Signature(prepared.input_shape, targets, len(prepared.parts[part]))
+    return Signature(prepared.input_shape, targets, len(prepared.parts[part]), classes or ())
 
 
 def plan_members(
@@ -76,24 +79,24 @@ def plan_members(
         raise ConfigError(problems)
     members = [_member(resolved, number, by_split) for number in range(count)]
     plan = Plan(resolved, table, members, [], [], [list(p) for p in packs], list(table.notes))
-    seen: dict[int, int] = {}
+    seen: dict[str, int] = {}
     for member in members:
-        seed = member.data.split.seed
-        if seed not in seen:
-            seen[seed] = len(plan.tables)
+        split = repr(member.data.split)
+        if split not in seen:
+            seen[split] = len(plan.tables)
             plan.tables.append(prepared_for(member, table, count if by_split else 1))
-        plan.split_of.append(seen[seed])
+        plan.split_of.append(seen[split])
+    plan.notes += split_notes(resolved.data.split, table, plan.tables[0].parts)
     plan.notes += dict.fromkeys(note for t in plan.tables for note in t.notes)
     for number, member in enumerate(members):
-        fit, loss = plan.signature(number), member.loss
-        assert loss is not None
-        check_shapes(build_layers(member, fit, loss), fit, loss.outputs(fit.targets))
+        check_model(member, plan.signature(number))
     _form_packs(plan)
     return plan
 
 
 def read_experiment(run: RunDir) -> Experiment:
-    """A run's resolved.yaml. Raises DamagedRun."""
+    """A run's resolved.yaml. Raises DamagedRun, and PluginNeeded if its plugins are not there."""
+    check_plugins(run)
     try:
         experiment = Experiment.model_validate(run.read_config())
     except ValidationError as error:
@@ -145,11 +148,19 @@ def relocated(experiment: Experiment, root: Path) -> Experiment:
 def prepared_for(member: Experiment, table: Table, splits: int = 1) -> Prepared:
     """A member's split, and the data prepared for it, one of so many that share the memory."""
     assert member.preprocessing is not None
-    parts = assign(member.data.split, table)
+    data = member.data
+    table, parts = arranged(data, table)
     precision: Precision = "float64" if member.training.precision == "float64" else "float32"
     resident = RESIDENT_BYTES // splits
-    scale = bool(member.data.scale_target)
-    return prepare(table, parts, member.preprocessing, precision, scale, resident)
+    scale = bool(data.scale_target)
+    prepared = prepare(table, parts, member.preprocessing, precision, scale, resident)
+    return corrupted(prepared, data.corruption, data.split.seed)
+
+
+def arranged(data: Data, table: Table) -> tuple[Table, Parts]:
+    """The table with the targets that are trained on, and its parts."""
+    parts, seed = assign(data.split, table), data.split.seed
+    return varied(table, parts, seed, data.subset, data.shuffle_labels, data.label_noise)
 
 
 def _member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
@@ -157,8 +168,7 @@ def _member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
         return resolved
     changes: dict[str, object] = {"seed": resolved.seed + number}
     if by_split:
-        split = resolved.data.split
-        split = split.model_copy(update={"seed": split.seed + number})
+        split = resolved.data.split.numbered(number)
         changes["data"] = resolved.data.model_copy(update={"split": split})
     return resolved.model_copy(update=changes)
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import nnexp
-from nnexp.components.metrics import Metric
+from nnexp.components.metrics import Averaged, Metric, Scored
+from nnexp.components.regularizers import L1, sparsity
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.config.source import dump
@@ -58,16 +59,19 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
     prepared = pack.feed.tables[pack.feed.split_of[number]]
     texts: list[str] = []
     for part in pack.feed.parts:
-        scores, text = score(pack, number, tensors, part, table, prepared)
-        summary[part] = scores if usable else dict.fromkeys(scores)
+        found = score(pack, number, tensors, part)
+        summary[part] = found.metrics if usable else dict.fromkeys(found.metrics)
         if part != "train" and usable:
+            ids = table.ids[prepared.parts[part]]
+            text = prediction_rows(part, ids, prepared.classes, found, experiment.metrics or ())
             texts.append(text if not texts else text.partition("\n")[2])
+    if shares := zero_weights(pack, number, tensors["params"]):
+        summary["weights"] = shares
     summary["last"] = {part: summary[part] for part in pack.feed.parts}
     if member.best_epoch != len(member.history):
         tensors = {name: now.tensors[name][number : number + 1] for name in ("params", "buffers")}
         for part in pack.feed.parts:
-            scores, _ = score(pack, number, tensors, part, table, prepared)
-            summary["last"][part] = scores
+            summary["last"][part] = score(pack, number, tensors, part).metrics
     steps = [int(row["step"]) for row in member.history]
     summary |= {
         "best_epoch": member.best_epoch,
@@ -76,6 +80,15 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
         "stopped_early": member.status == "stopped",
     }
     return Outcome(summary, "".join(texts))
+
+
+def zero_weights(pack: Pack, number: int, params: torch.Tensor) -> dict[str, float]:
+    """Shares of the weights under an L1 penalty that are 0, and nearly; {} if there is none."""
+    for spec, _, scope in pack.program([number]).regularizers:
+        if isinstance(spec, L1):
+            zero, near = sparsity(params, scope)
+            return {"zero": float(zero[0]), "near_zero": float(near[0])}
+    return {}
 
 
 def heading(experiment: Experiment) -> dict[str, Any]:
@@ -88,33 +101,41 @@ def heading(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def score(
-    pack: Pack,
-    number: int,
-    tensors: Mapping[str, torch.Tensor],
-    part: str,
-    table: Table,
-    prepared: Prepared,
-) -> tuple[dict[str, float], str]:
-    """A member's metrics on a part, and (but for "train") its rows of predictions.csv."""
+@dataclass(frozen=True)
+class PartScores:
+    """A member on a part: its metrics, its network's raw outputs `[N, K]`, and what was scored."""
+
+    metrics: dict[str, float]
+    outputs: torch.Tensor
+    scored: Scored
+
+
+def score(pack: Pack, number: int, tensors: Mapping[str, torch.Tensor], part: str) -> PartScores:
+    """Score one member on a part; tensors: `params` and `buffers`, `[1, …]`."""
     program = pack.program([number])
     rows = pack.feed.rows(part, [number])
     with suitable_threads(program), torch.inference_mode():
         out, target, losses = evaluate.outputs(program, tensors, pack.feed, rows)
         found = evaluate.scored(program, out, target, losses, pack.feed, rows, [number])
-        scores = {k: v[0] for k, v in evaluate.compute(program.metrics, found).items()}
-    if part == "train":
-        return scores, ""
-    ids = table.ids[prepared.parts[part]]
-    text = prediction_rows(part, ids, prepared.classes, out[0], found)
-    return scores, text
+        metrics = {k: v[0] for k, v in evaluate.compute(program.metrics, found).items()}
+    return PartScores(metrics, out[0], found)
 
 
 def prediction_rows(
-    part: str, ids: Sequence[Any], classes: Sequence[str] | None, out: Any, found: Any
+    part: str,
+    ids: Sequence[Any],
+    classes: Sequence[str] | None,
+    found: PartScores,
+    metrics: Sequence[Metric],
 ) -> str:
-    """predictions.csv for one member and part, with its header."""
-    prediction, target = found.prediction[0].cpu().numpy(), found.target[0].cpu().numpy()
+    """predictions.csv for one member and part, with its header.
+
+    Of several labels or target columns there is a column each: `target_0`, `target_1`, …
+    After the loss comes each example's share in the metrics that need more than target and
+    prediction.
+    """
+    scored = found.scored
+    prediction, target = (x[0].cpu().numpy() for x in (scored.prediction, scored.target))
     names, columns = ["id"], [[str(i) for i in ids]]
     if classes is not None:
         labels = np.asarray(classes, object)
@@ -126,10 +147,15 @@ def prediction_rows(
             for k in range(target.shape[1]):
                 names.append(f"{name}_{k}" if many else name)
                 columns.append([_short(v) for v in values[:, k]])
-    losses, outputs = found.losses[0].cpu().numpy(), out.cpu().numpy()
-    names += ["loss", *(f"output_{k}" for k in range(outputs.shape[1]))]
-    columns.append([_short(v) for v in losses])
-    columns += [[_short(v) for v in outputs[:, k]] for k in range(outputs.shape[1])]
+    numbers = {"loss": scored.losses[0].cpu().numpy()}
+    for metric in metrics:
+        if isinstance(metric, Averaged) and metric.is_column and metric.component != "loss":
+            each = metric.per_example(scored)[0].to(scored.losses.dtype)
+            numbers[metric.component] = each.cpu().numpy()
+    outputs = found.outputs.cpu().numpy()
+    numbers |= {f"output_{k}": outputs[:, k] for k in range(outputs.shape[1])}
+    names += numbers
+    columns += [[_short(v) for v in column] for column in numbers.values()]
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["split", *names])
@@ -197,7 +223,7 @@ def add_member(
                 "parameters": program.layout.size,
                 "seconds": round(seconds, 3),
                 "split": split_record(prepared, table),
-                "files": run.seal(written),
+                "files": manifest.get("files", {}) | run.seal(written),
             },
         )
     return result
@@ -221,6 +247,11 @@ def group_summary(
                 name: describe([m[part][name] for m in members], bounds[name])
                 for name in first[part]
             }
+    if "weights" in first:
+        summary["weights"] = {
+            name: describe([m["weights"][name] for m in members], (0.0, 1.0))
+            for name in first["weights"]
+        }
     for key in ("best_epoch", "epochs", "steps"):
         summary[key] = describe([float(m[key]) for m in members])
     return summary

@@ -102,6 +102,8 @@ def _extended(
     """The experiment with more epochs, the manifest with more members; whether anything changed."""
     changed = False
     training = experiment.training
+    if epochs is not None and training.steps is not None:
+        raise UsageError("--epochs: the length of this run is set by training.steps")
     if epochs is not None and epochs != training.epochs:
         if epochs < training.epochs:
             raise UsageError(f"--epochs {epochs} is less than the run's {training.epochs}")

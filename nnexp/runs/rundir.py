@@ -2,8 +2,8 @@
 
     runs/<name>/<time>-<4 hex digits>/   a run; a group of runs has its members inside, s0/ s1/ …
 
-`manifest.json` makes a folder a run: its `kind` is "run" or "group", its `status` one of `forms.Status`,
-its `files` maps each finished file to its SHA-256.
+`manifest.json` makes a folder a run: its `kind` is "run" or "group", its `status` one of
+`forms.Status`, its `files` maps each finished file to its SHA-256.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ class RunDir:
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def plugins(self) -> Path:
+        return self.path / "plugins"
 
     @property
     def resolved(self) -> Path:

@@ -12,16 +12,17 @@ import numpy as np
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import Pipeline, Prepared
-from nnexp.data.splits import assign
+from nnexp.data.variation import corrupted
 from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
-from nnexp.runs.plan import as_damage, load, read_experiment, relocated, signature
+from nnexp.runs.classes import ClassScores, class_scores
+from nnexp.runs.plan import arranged, as_damage, load, read_experiment, relocated, signature
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import choose_device
 from nnexp.train.feed import feed
 from nnexp.train.loop import Pack
-from nnexp.train.program import Program, Signature, build_layers, check_shapes
+from nnexp.train.program import Program, Signature, check_model
 
 NEEDED = (
     "resolved.yaml",
@@ -36,6 +37,7 @@ class Scores:
     """A run's metrics on a split of its own data, or on new data (split "data").
 
     recorded: what its summary.json says for this split; None for new data.
+    by_class: how well each class or label is told; None for a regression.
     """
 
     run: Path
@@ -44,6 +46,7 @@ class Scores:
     examples: int
     notes: list[str]
     recorded: dict[str, float | None] | None
+    by_class: ClassScores | None = None
 
 
 def evaluate_run(
@@ -99,7 +102,7 @@ def _score(
     if data is not None:
         parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}
     else:
-        parts = assign(experiment.data.split, table)
+        table, parts = arranged(experiment.data, table)
         ids = table.ids[parts[split]] if split in parts else []
         known = (manifest.get("split") or {}).get(split)
         fingerprint = (manifest.get("data") or {}).get("fingerprint")
@@ -111,15 +114,20 @@ def _score(
     if split not in parts:
         raise UsageError(f"{run.path} has no {split} split; it has {', '.join(parts)}")
     prepared = pipeline.on(table, parts)
+    if data is None:
+        prepared = corrupted(prepared, experiment.data.corruption, experiment.data.split.seed)
     notes += prepared.notes
-    metrics = _metrics(run, experiment, table, prepared, split)
+    found = _scored(run, experiment, prepared, split)
+    by_class = None
+    if experiment.task != "regression":
+        by_class = class_scores(found.scored, prepared.classes or table.target_names)
     recorded = run.read_summary().get(split) if data is None else None
-    return Scores(run.path, split, metrics, len(parts[split]), notes, recorded)
+    return Scores(run.path, split, found.metrics, len(parts[split]), notes, recorded, by_class)
 
 
-def _metrics(
-    run: RunDir, experiment: Experiment, table: Table, prepared: Prepared, split: str
-) -> dict[str, float]:
+def _scored(
+    run: RunDir, experiment: Experiment, prepared: Prepared, split: str
+) -> record.PartScores:
     trained_on = run.read_manifest().get("device")
     device = choose_device("auto" if trained_on == "cuda" else "cpu")
     dtype = torch.float64 if experiment.training.precision == "float64" else torch.float32
@@ -130,17 +138,14 @@ def _metrics(
     pack = Pack([experiment], fit, feed([prepared], [0], device, dtype), device)
     program = pack.program([0])
     tensors = _weights(run, program)
-    scores, _ = record.score(pack, 0, tensors, split, table, prepared)
-    return scores
+    return record.score(pack, 0, tensors, split)
 
 
 def _check_fit(run: RunDir, experiment: Experiment, fit: Signature, prepared: Prepared) -> None:
     """Raises DamagedRun if a run's config and its preprocessing are not of one run."""
-    loss = experiment.loss
-    assert loss is not None
     try:
         with as_damage(run):
-            check_shapes(build_layers(experiment, fit, loss), fit, loss.outputs(fit.targets))
+            check_model(experiment, fit)
     except ValueError as error:
         raise DamagedRun(f"{run.resolved} is damaged: loss: {error}") from None
     if (experiment.task == "classification") != (prepared.classes is not None):

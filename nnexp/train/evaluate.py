@@ -35,7 +35,7 @@ def outputs(
         for start in range(0, rows.shape[1], size):
             x, y = feed.gather(rows[:, start : start + size], program.size)
             out = program.forward(params, buffers, x, ctx)
-            found.append((out, y, program.loss.per_example(out, y)))
+            found.append((out, y, program.losses(out, y)))
         if len(found) == 1:
             return found[0]
         out, y, losses = (torch.cat(pieces, 1) for pieces in zip(*found, strict=True))
@@ -52,14 +52,18 @@ def scored(
     members: Sequence[int],
 ) -> Scored:
     """What metrics are computed from; targets and predictions in the targets' own units."""
-    if not target.is_floating_point():
-        return Scored(losses, program.loss.decide(out), target)
-    out = out.double()
-    if (scale := feed.scales(members)) is not None:
-        out = out * scale[1] + scale[0]
-    if feed.original is not None:  # not scaled back, which would round them
-        target = feed.original[rows].expand(out.shape)
-    return Scored(losses, out, target.double())
+    if program.task == "regression":
+        out = out.double()
+        if (scale := feed.scales(members)) is not None:
+            out = out * scale[1] + scale[0]
+        if feed.original is not None:  # not scaled back, which would round them
+            target = feed.original[rows].expand(out.shape)
+        return Scored(losses, out, target.double(), out)
+    if target.is_floating_point():  # labels, each 0 or 1
+        target = target.long()
+    asked = any(metric.needs_probabilities for metric in program.metrics)
+    probabilities = program.loss.probabilities(out) if asked else None
+    return Scored(losses, program.loss.decide(out), target, out, probabilities)
 
 
 def evaluate(
@@ -86,6 +90,6 @@ def penalty(program: Program, params: torch.Tensor, batch: int) -> list[float]:
     total = torch.zeros(program.size, dtype=torch.float64, device=program.device)
     sizes = Sizes(batch, program.signature.train_rows)
     with torch.inference_mode():
-        for spec, hyper in program.regularizers:
-            total = total + spec.penalty(params, program.weights, hyper, sizes)
+        for spec, hyper, scope in program.regularizers:
+            total = total + spec.penalty(params, scope, hyper, sizes)
         return list(total.tolist())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnexp import streams
+from nnexp.components.samplers import Among, Sampler
 from nnexp.data.prepare import Prepared
 from nnexp.lazy import torch
 
@@ -26,6 +27,7 @@ class Feed:
     split_of: for each member, which of the S splits is its own.
     scale: for each split, mean and standard deviation `[S, K]` that the targets were scaled by.
     original: the targets as the data have them, `[N, K]` float64; None for classes.
+    counts: training examples of each class, `[S, C]`; None if there are no classes.
     """
 
     inputs: torch.Tensor | None
@@ -35,6 +37,7 @@ class Feed:
     scale: tuple[torch.Tensor, torch.Tensor] | None
     tables: Sequence[Prepared]
     original: torch.Tensor | None = None
+    counts: np.ndarray | None = None
 
     def rows(self, part: str, members: Sequence[int]) -> torch.Tensor:
         """A part's rows: `[1, n]` when the members share them, else `[len(members), n]`."""
@@ -61,14 +64,27 @@ class Feed:
         index = torch.tensor([self.split_of[m] for m in members], device=self.targets.device)
         return self.scale[0][index][:, None], self.scale[1][index][:, None]
 
-    def order(self, epoch: int, seeds: Sequence[int], members: Sequence[int]) -> torch.Tensor:
-        """The training rows in the order in which an epoch visits them, `[M or 1, n]`."""
-        rows = self.rows("train", members)
-        distinct = seeds[:1] if len(set(seeds)) == 1 else seeds
-        keys = [streams.key(seed, streams.ORDER, epoch) for seed in distinct]
-        order = streams.permutations(keys, rows.shape[1], rows.device)
-        shape = (max(len(distinct), rows.shape[0]), rows.shape[1])
-        return rows.expand(shape).gather(1, order.expand(shape))
+    def order(
+        self,
+        sampler: Sampler,
+        epoch: int,
+        seeds: Sequence[int],
+        members: Sequence[int],
+        state: dict[str, torch.Tensor],
+        batch: int,
+    ) -> torch.Tensor:
+        """The positions among the training rows that an epoch visits, `[M or 1, draws]`."""
+        index = self.rows("train", members)
+        shared = len(set(seeds)) == 1 and not sampler.watches
+        if shared and index.shape[0] == 1:
+            seeds = seeds[:1]
+        keys = [streams.key(seed, streams.ORDER, epoch) for seed in seeds]
+        among = Among(index.shape[1], index.device, lambda: self.targets[index])
+        return sampler.order(keys, among, state, batch)
+
+    def class_counts(self, members: Sequence[int]) -> np.ndarray | None:
+        """How many training examples of each class there were, `[M, C]`; None without classes."""
+        return None if self.counts is None else self.counts[[self.split_of[m] for m in members]]
 
     def _streamed(self, rows: torch.Tensor) -> torch.Tensor:
         size = self.targets.shape[0] // len(self.tables)
@@ -109,7 +125,18 @@ def feed(
     original = None
     if targets.is_floating_point():
         original = torch.cat([torch.as_tensor(t.original).double() for t in tables]).to(device)
-    return Feed(inputs, targets.to(device), parts, list(split_of), scale, tables, original)
+    counts = [t.pipeline.class_counts for t in tables]
+    of_classes = None if counts[0] is None else np.array(counts)
+    return Feed(
+        inputs, targets.to(device), parts, list(split_of), scale, tables, original, of_classes
+    )
+
+
+def at(index: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The rows at some positions of an index: both `[M or 1, …]`, and so the result."""
+    if index.shape[0] == 1:
+        return index[0][positions]
+    return index.gather(1, positions.expand(index.shape[0], -1))
 
 
 def batch_bounds(rows: int, size: int, joins_last: bool) -> list[tuple[int, int]]:

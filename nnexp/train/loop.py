@@ -10,7 +10,7 @@ from nnexp.components.schedules import Progress
 from nnexp.config.experiment import EarlyStopping, Experiment
 from nnexp.lazy import torch
 from nnexp.train import evaluate, state, step
-from nnexp.train.feed import Feed, batch_bounds
+from nnexp.train.feed import Feed, at, batch_bounds
 from nnexp.train.program import Program, Signature
 from nnexp.train.state import MemberState, Row, TrainState
 
@@ -26,7 +26,26 @@ class Pack:
 
     def program(self, rows: Sequence[int]) -> Program:
         """The compiled network of some of the members."""
-        return Program([self.members[r] for r in rows], self.signature, self.device)
+        counts = self.feed.class_counts(rows)
+        return Program([self.members[r] for r in rows], self.signature, self.device, counts)
+
+    @property
+    def batch(self) -> int:
+        """Examples an update."""
+        size, rows = self.members[0].training.batch_size, self.signature.train_rows
+        return rows if size == "full" else min(int(size), rows)
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """Start and stop of each batch among an epoch's draws."""
+        program = self.program([0])
+        draws = program.sampler.draws(self.signature.train_rows, self.batch)
+        return batch_bounds(draws, self.batch, program.joins_last)
+
+    @property
+    def updates(self) -> int:
+        """How many updates are planned."""
+        return self.members[0].training.updates(len(self.bounds))
 
     def start(self) -> TrainState:
         """The state before the first update."""
@@ -40,11 +59,13 @@ class Hooks:
     pause: asked after every update; True makes the loop call `checkpoint`.
     checkpoint: gets a state that training can go on from exactly; may raise to end training.
     epoch: called after each epoch, its rows recorded in the state.
+    expired: asked after every update; True ends training there.
     """
 
     pause: Callable[[], bool] = lambda: False
     checkpoint: Callable[[TrainState], None] = lambda _: None
     epoch: Callable[[TrainState], None] = lambda _: None
+    expired: Callable[[], bool] = lambda: False
 
 
 def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
@@ -53,31 +74,37 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
     Members that stop early or diverge leave at the end of an epoch; their rows stay as they were.
     """
     training = pack.members[0].training
-    train_rows = pack.signature.train_rows
-    whole = training.batch_size == "full"
-    size = train_rows if whole else min(int(training.batch_size), train_rows)
+    bounds, size = pack.bounds, pack.batch
+    planned = training.updates(len(bounds))
     rows: list[int] = []
     while active := now.active:
         if rows != active:  # at the start, and when members have left
             rows = active
             program = pack.program(rows)
             working = step.Working(program, now.take(rows))
-            bounds = batch_bounds(train_rows, size, program.joins_last)
-            samples = _train_sample(pack, rows)
+            index = pack.feed.rows("train", rows)
+            samples = _train_sample(pack, index)
         members = [now.members[r] for r in rows]
         epoch, done = divmod(now.step, len(bounds))
-        order = pack.feed.order(epoch, [m.seed for m in program.members], rows)
+        order = working.order(pack.feed, epoch, rows, size)
+        visited = at(index, order)
         for start, stop in bounds[done:]:
-            lr, momentum = step.rates(
-                program, members, Progress(now.step, len(bounds), training.epochs)
-            )
-            x, y = pack.feed.gather(order[:, start:stop], program.size)
-            working.step(x, y, now.step, lr, momentum)
+            lr, momentum = step.rates(program, members, Progress(now.step, len(bounds), planned))
+            x, y = pack.feed.gather(visited[:, start:stop], program.size)
+            losses = working.step(x, y, now.step, lr, momentum)
+            if program.sampler.watches:
+                program.sampler.observe(working.sampler_state, order[:, start:stop], losses)
             now.step += 1
-            if stop != train_rows and hooks.pause():
+            expired = hooks.expired()
+            if now.step == planned or expired:
+                break
+            if stop != bounds[-1][1] and hooks.pause():
                 now.put(rows, working.tensors)
                 hooks.checkpoint(now)
-        found = _measure(pack, program, working, rows, samples, len(bounds), size)
+        program.sampler.renew(working.sampler_state)
+        found = _measure(
+            pack, program, working, rows, samples, now.step - epoch * len(bounds), size
+        )
         working.tensors["loss_sum"].zero_()
         lrs = lr.flatten().tolist() if isinstance(lr, torch.Tensor) else [lr] * len(rows)
         for number, (member, row) in enumerate(zip(members, found, strict=True)):
@@ -85,17 +112,16 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
             if _observe(member, program.members[number]):
                 for name in ("params", "buffers"):
                     working.tensors[f"best_{name}"][number].copy_(working.tensors[name][number])
-            if member.status == "training" and epoch + 1 >= training.epochs:
-                member.status = "finished"
+            if member.status == "training" and (now.step >= planned or expired):
+                member.status = "finished" if now.step >= planned else "stopped"
         now.put(rows, working.tensors)
         hooks.epoch(now)
         if now.active and hooks.pause():
             hooks.checkpoint(now)
 
 
-def _train_sample(pack: Pack, rows: Sequence[int]) -> torch.Tensor:
+def _train_sample(pack: Pack, index: torch.Tensor) -> torch.Tensor:
     """The training rows on which train metrics are taken: all, or evenly spaced ones."""
-    index = pack.feed.rows("train", rows)
     sample, count = pack.members[0].training.train_sample, index.shape[1]
     if sample == "all" or count <= sample:
         return index
@@ -134,11 +160,9 @@ def _observe(member: MemberState, experiment: Experiment) -> bool:
     if not math.isfinite(row["train/step_loss"]) or not math.isfinite(row["train/loss"]):
         member.status = "diverged"
         return False
-    if experiment.schedule.needs_dev:
-        watched = row.get("dev/error", row["dev/loss"])  # resolving adds `error` for classes
-        member.schedule = experiment.schedule.observe(member.schedule, float(watched))
-        if member.schedule.get("stop"):
-            member.status = "stopped"
+    member.schedule = experiment.schedule.observe(member.schedule, row)
+    if member.schedule.get("stop"):
+        member.status = "stopped"
     stopping = experiment.training.early_stopping
     if stopping is None:
         member.best_epoch = int(row["epoch"])

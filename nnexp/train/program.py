@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,14 @@ import numpy as np
 
 from nnexp import streams
 from nnexp.components.activations import Activation
-from nnexp.components.inits import GlorotNormal, Initializer
-from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, Slot
+from nnexp.components.inits import Auto, GlorotNormal, Initializer
+from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, flat
 from nnexp.components.layers import Linear
+from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
 from nnexp.components.metrics import Metric
 from nnexp.components.models import OUTPUT_INIT
+from nnexp.components.regularizers import Regularizer
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, Problem
 from nnexp.lazy import torch
@@ -30,43 +32,15 @@ from nnexp.registry import stack
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network must fit: the shape of an example, classes or target columns, train rows."""
+    """What a network must fit: the shape of an example, classes or target columns, train rows.
+
+    classes: the classes' names, () for targets that are none.
+    """
 
     inputs: Shape
     targets: int
     train_rows: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor's place in a flat row."""
-
-    name: str
-    layer: int
-    slot: Slot
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each tensor of a network lies in a flat row of `size` numbers."""
-
-    entries: tuple[Entry, ...]
-    size: int
-
-    def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        """The tensors inside `flat` `[M, size]`, each `[M, *shape]`, sharing its memory."""
-        return [flat[:, e.start : e.stop].view(-1, *e.slot.shape) for e in self.entries]
-
-    def named(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One member's tensors by name, from its row `[size]`."""
-        return {e.name: row[e.start : e.stop].reshape(e.slot.shape) for e in self.entries}
-
-    def row(self, named: dict[str, Any]) -> torch.Tensor:
-        """The inverse of `named`: a flat row; KeyError for a tensor that is missing."""
-        parts = [torch.as_tensor(named[e.name]).flatten() for e in self.entries]
-        return torch.cat(parts) if parts else torch.zeros(0)
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +56,7 @@ class Stage:
 def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> list[Layer]:
     """The experiment's layers with the output's width filled in."""
     outputs = loss.outputs(signature.targets)
-    layers = experiment.model.build(signature.inputs)
+    layers = flat(experiment.model.build(signature.inputs))
     return [
         layer.model_copy(update={"units": outputs})
         if isinstance(layer, Linear) and layer.units is None
@@ -91,16 +65,61 @@ def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> li
     ]
 
 
-def check_shapes(layers: Sequence[Layer], signature: Signature, outputs: int) -> None:
-    """Whether the layers fit together, told before torch is imported. Raises ConfigError."""
-    shape, trained = signature.inputs, False
+def declare(layers: Sequence[Layer], inputs: Shape) -> list[Declared]:
+    """What each layer declares for examples of shape `inputs`. Raises ConfigError."""
+    shape, skips, found = inputs, list[Shape](), list[Declared]()
     for index, layer in enumerate(layers):
-        declared = _declare(index, layer, shape)
-        shape, trained = declared.output, trained or bool(declared.slots)
-    if not trained:
+        try:
+            declared = layer.trace(shape, skips)
+        except ValueError as error:
+            raise _unfit(f"layer {index}, {layer.component}: {error}") from None
+        found.append(declared)
+        shape = declared.output
+    return found
+
+
+def lay_out(layers: Sequence[Layer], declared: Sequence[Declared]) -> tuple[Layout, Layout]:
+    """Where the parameters lie in a member's flat row, and where its buffers."""
+    entries: dict[bool, list[Entry]] = {False: [], True: []}
+    sizes = {False: 0, True: 0}
+    weighted = [i for i, d in enumerate(declared) if any(s.role == "weight" for s in d.slots)]
+    for index, (layer, one) in enumerate(zip(layers, declared, strict=True)):
+        aliases = [str(index), layer.component, f"{index}.{layer.component}"]
+        if index in weighted:
+            aliases += ["first"] if index == weighted[0] else []
+            aliases += ["output"] if index == weighted[-1] else ["hidden"]
+        for slot in one.slots:
+            kind = slot.role == "buffer"
+            start, stop = sizes[kind], sizes[kind] + math.prod(slot.shape)
+            name = f"{index}.{layer.component}.{slot.name}"
+            entries[kind].append(Entry(name, index, slot, start, stop, (*aliases, name)))
+            sizes[kind] = stop
+    return Layout(tuple(entries[False]), sizes[False]), Layout(tuple(entries[True]), sizes[True])
+
+
+def check_model(experiment: Experiment, signature: Signature) -> None:
+    """Whether the model fits the data, and every layer that the config names is there.
+
+    Told before torch is imported. Raises ConfigError, and ValueError if the loss does not suit.
+    """
+    loss = experiment.loss
+    assert loss is not None
+    layers = build_layers(experiment, signature, loss)
+    declared, outputs = declare(layers, signature.inputs), loss.outputs(signature.targets)
+    if not any(one.slots for one in declared):
         raise _unfit("it has no layer with weights: there is nothing to train")
-    if shape != (outputs,):
+    if declared[-1].output != (outputs,):
+        shape = declared[-1].output
         raise _unfit(f"its last layer gives {shape} an example; the task needs ({outputs},)")
+    layout, _ = lay_out(layers, declared)
+    named: dict[str, Mapping[str, Any]] = {
+        "optimizer": experiment.optimizer.layers,
+        "initialization": experiment.initialization.layers,
+    }
+    named |= {f"regularization.{k}": v.layers for k, v in experiment.regularization.items()}
+    unknown = {path: unknown_layer(layout, layers) for path, layers in named.items()}
+    if problems := [Problem("", f"{path}.layers", why) for path, why in unknown.items() if why]:
+        raise ConfigError(problems)
 
 
 def pack_key(experiment: Experiment, signature: Signature) -> str:
@@ -112,6 +131,7 @@ def pack_key(experiment: Experiment, signature: Signature) -> str:
         "loss": experiment.loss.pack_key(),
         "regularization": {k: v.pack_key() for k, v in experiment.regularization.items()},
         "optimizer": experiment.optimizer.pack_key(),
+        "sampler": experiment.sampler.pack_key(),
         "training": training.pack_key(),
         "clip": [training.clip_grad_norm is None, training.clip_grad_value is None],
         "metrics": [m.pack_key() for m in experiment.metrics or ()],
@@ -124,8 +144,13 @@ class Program:
     """The compiled pack: layouts, stages and per-member constants on one device."""
 
     def __init__(
-        self, members: Sequence[Experiment], signature: Signature, device: torch.device
+        self,
+        members: Sequence[Experiment],
+        signature: Signature,
+        device: torch.device,
+        class_counts: np.ndarray | None = None,
     ) -> None:
+        """class_counts: training examples of each class, `[M, C]`; None if there are no classes."""
         first = members[0]
         assert first.loss is not None
         self.members = tuple(members)
@@ -137,18 +162,22 @@ class Program:
         self.dtype = torch.float64 if precision == "float64" else torch.float32
         self.compute_dtype = torch.bfloat16 if precision == "bf16" else self.dtype
         self._compile([build_layers(m, signature, self.loss) for m in members])
+        self.task = first.task
+        self.sampler = first.sampler
         self.optimizer = first.optimizer
         self.optimizer_hyper = self._hyper([m.optimizer for m in members])
         self.regularizers = [
-            (spec, self._hyper([m.regularization[name] for m in members]))
+            (spec, self._hyper([m.regularization[name] for m in members]), self._scope(spec))
             for name, spec in first.regularization.items()
         ]
         self.clip = self._hyper([m.training for m in members])
-        self.weights = torch.zeros(self.layout.size, dtype=self.dtype, device=device)
-        for entry in self.layout.entries:
-            if entry.slot.role == "weight":
-                self.weights[entry.start : entry.stop] = 1.0
+        self.weights = self._weights()
+        self.rate_factors = self._rate_factors()
+        self.class_weights = self._class_weights(class_counts)
         self.dropout_keys = streams.member_keys([m.seed for m in members], streams.DROPOUT, device)
+        self.optimizer_keys = streams.member_keys(
+            [m.seed for m in members], streams.EVOLUTION, device
+        )
 
     @property
     def size(self) -> int:
@@ -214,32 +243,73 @@ class Program:
             if dx is not None:
                 dy = dx
 
+    def losses(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Each example's loss `[M, B]`, class weights included."""
+        losses = self.loss.per_example(outputs, target)
+        weights = self.weights_of(target)
+        return losses if weights is None else losses * weights.to(losses.dtype)
+
+    def weights_of(self, target: torch.Tensor) -> torch.Tensor | None:
+        """The weight of each example's class, `[M, B]`; None if all weigh the same."""
+        if self.class_weights is None:
+            return None
+        return self.class_weights.expand(target.shape[0], -1).gather(1, target)
+
     def _compile(self, layers_of: Sequence[Sequence[Layer]]) -> None:
-        shape, stages = self.signature.inputs, []
-        self.widest = math.prod(shape)
-        entries: dict[bool, list[Entry]] = {False: [], True: []}
-        sizes = {False: 0, True: 0}
-        for index, same in enumerate(zip(*layers_of, strict=True)):
-            layer = same[0]
-            declared = _declare(index, layer, shape)
-            places: dict[bool, list[tuple[str, int]]] = {False: [], True: []}
-            for slot in declared.slots:
-                kind = slot.role == "buffer"
-                start, stop = sizes[kind], sizes[kind] + math.prod(slot.shape)
-                name = f"{index}.{layer.component}.{slot.name}"
-                places[kind].append((slot.name, len(entries[kind])))
-                entries[kind].append(Entry(name, index, slot, start, stop))
-                sizes[kind] = stop
-            hyper = self._hyper(list(same))
-            stages.append(Stage(layer, hyper, tuple(places[False]), tuple(places[True])))
-            shape = declared.output
-            self.widest = max(self.widest, math.prod(shape))
-        assert shape == (self.outputs,), "see check_shapes"
-        self.stages = tuple(stages)
-        self._first = next(i for i, stage in enumerate(stages) if stage.params)
-        self.closed_form = self.loss.closed_form() and all(s.layer.closed_form() for s in stages)
-        self.layout = Layout(tuple(entries[False]), sizes[False])
-        self.buffer_layout = Layout(tuple(entries[True]), sizes[True])
+        layers = layers_of[0]
+        declared = declare(layers, self.signature.inputs)
+        self.layout, self.buffer_layout = lay_out(layers, declared)
+        shapes = [self.signature.inputs, *(one.output for one in declared)]
+        assert shapes[-1] == (self.outputs,), "see check_model"
+        self.widest = max(math.prod(shape) for shape in shapes)
+        params, buffers = _by_layer(self.layout), _by_layer(self.buffer_layout)
+        self.stages = tuple(
+            Stage(same[0], self._hyper(list(same)), params.get(i, ()), buffers.get(i, ()))
+            for i, same in enumerate(zip(*layers_of, strict=True))
+        )
+        self._first = next(i for i, stage in enumerate(self.stages) if stage.params)
+        self.closed_form = self.loss.closed_form() and all(
+            stage.layer.closed_form() for stage in self.stages
+        )
+
+    def _weights(self) -> torch.Tensor:
+        """`[P]`: 1 where a parameter is a weight, 0 for biases and the scales of norms."""
+        return self._by_entry(lambda entry: float(entry.slot.role == "weight"))
+
+    def _scope(self, spec: Regularizer) -> Scope:
+        def strength(entry: Entry) -> float:
+            acts = entry.slot.role == "weight" or spec.biases
+            by_layer = chosen(entry, spec.layers)
+            return (1.0 if by_layer is None else by_layer) if acts else 0.0
+
+        return Scope(self._by_entry(strength), self.layout)
+
+    def _rate_factors(self) -> torch.Tensor | None:
+        """`[1, P]`: each parameter's factor on the learning rate; None if all are 1."""
+        optimizer = self.optimizer
+
+        def factor(entry: Entry) -> float:
+            by_layer = chosen(entry, optimizer.layers)
+            shared = entry.slot.shared if optimizer.rate_rule == "sqrt_connections" else 1
+            return (1.0 if by_layer is None else by_layer) * math.sqrt(shared)
+
+        if all(factor(entry) == 1.0 for entry in self.layout.entries):
+            return None
+        return self._by_entry(factor)[None]
+
+    def _by_entry(self, value: Callable[[Entry], float]) -> torch.Tensor:
+        row = torch.zeros(self.layout.size, dtype=self.dtype, device=self.device)
+        for entry in self.layout.entries:
+            row[entry.start : entry.stop] = value(entry)
+        return row
+
+    def _class_weights(self, counts: np.ndarray | None) -> torch.Tensor | None:
+        """`[M, C]`, or None where every class weighs the same."""
+        if self.loss.class_weights is None:
+            return None
+        assert counts is not None
+        weights = [self.loss.weigh(self.signature.classes, row) for row in counts]
+        return torch.tensor(np.stack(weights), dtype=torch.float64, device=self.device)
 
     def _hyper(self, specs: Sequence[Any]) -> dict[str, Any]:
         stacked = stack(specs)
@@ -252,28 +322,23 @@ class Program:
 
     def _initial_row(self, number: int, member: Experiment) -> np.ndarray:
         row = np.zeros(self.layout.size)
-        weights = [e for e in self.layout.entries if e.slot.role == "weight"]
-        own = self._slots(build_layers(member, self.signature, self.loss))
-        for index, (entry, slot) in enumerate(zip(self.layout.entries, own, strict=True)):
+        last = max(i for i, e in enumerate(self.layout.entries) if e.slot.role == "weight")
+        layers = build_layers(member, self.signature, self.loss)
+        declared = declare(layers, self.signature.inputs)
+        own = lay_out(layers, declared)[0].entries  # how they start is the member's own
+        for index, entry in enumerate(own):
+            slot = entry.slot
             if slot.role != "weight":
                 row[entry.start : entry.stop] = slot.fill
                 continue
-            how = slot.init or member.initialization
-            if how is None:
-                how = OUTPUT_INIT if entry is weights[-1] else self._suits(entry.layer)
+            start = member.initialization
+            how = slot.init or chosen(entry, start.layers) or start
+            if isinstance(how, Auto):
+                how = OUTPUT_INIT if index == last else self._suits(entry.layer)
             stream = streams.key(member.seed, streams.INITIALIZATION, index)
             sampled = how.sample(slot.shape, slot.fan_in, slot.fan_out, stream)
             row[entry.start : entry.stop] = sampled.ravel()
         return row
-
-    def _slots(self, layers: Sequence[Layer]) -> list[Slot]:
-        """One member's parameters in the layout's order: how they start is the member's own."""
-        shape, slots = self.signature.inputs, list[Slot]()
-        for index, layer in enumerate(layers):
-            declared = _declare(index, layer, shape)
-            slots += [slot for slot in declared.slots if slot.role != "buffer"]
-            shape = declared.output
-        return slots
 
     def _suits(self, layer: int) -> Initializer:
         """The start that suits the next activation after a layer."""
@@ -283,11 +348,12 @@ class Program:
         return GlorotNormal()
 
 
-def _declare(index: int, layer: Layer, shape: Shape) -> Declared:
-    try:
-        return layer.declare(shape)
-    except ValueError as error:
-        raise _unfit(f"layer {index}, {layer.component}: {error}") from None
+def _by_layer(layout: Layout) -> dict[int, tuple[tuple[str, int], ...]]:
+    """For each layer the names of its tensors, and their numbers in the layout."""
+    found: dict[int, tuple[tuple[str, int], ...]] = {}
+    for number, entry in enumerate(layout.entries):
+        found[entry.layer] = (*found.get(entry.layer, ()), (entry.slot.name, number))
+    return found
 
 
 def _unfit(message: str) -> ConfigError:

@@ -40,7 +40,7 @@ class TrainState:
 
     tensors: by name, each `[M, …]` with one row for every member that the pack began with:
         `params`, `buffers`, `best_params`, `best_buffers`, `loss_sum` (this epoch's step losses,
-        float64) and the optimizer's, prefixed `optimizer.`.
+        float64), the optimizer's, prefixed `optimizer.`, and the sampler's, prefixed `sampler.`.
     step: updates done; the epoch and the place within it follow from it.
     """
 
@@ -53,10 +53,10 @@ class TrainState:
         """Numbers of the members still in training."""
         return [i for i, m in enumerate(self.members) if m.status == "training"]
 
-    def continue_to(self, epochs: int) -> None:
-        """Let members that had reached their last epoch train on to a later one."""
+    def continue_to(self, updates: int) -> None:
+        """Let members that had reached the last planned update train on to a later one."""
         for member in self.members:
-            if member.status == "finished" and len(member.history) < epochs:
+            if member.status == "finished" and self.step < updates:
                 member.status = "training"
 
     def take(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -101,6 +101,9 @@ def start(program: Program) -> TrainState:
     }
     for name, tensor in program.optimizer.init(params).items():
         tensors[f"optimizer.{name}"] = tensor
+    rows = program.signature.train_rows
+    for name, tensor in program.sampler.init(program.size, rows, program.device).items():
+        tensors[f"sampler.{name}"] = tensor
     return TrainState(tensors, [_member(m) for m in program.members])
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nnexp.components.layer import Context, Seen
-from nnexp.components.optimizers import Moment
+from nnexp.components.optimizer import Batch, Moment
 from nnexp.components.regularizers import Sizes
 from nnexp.components.schedules import Progress
 from nnexp.lazy import torch
+from nnexp.train.feed import Feed
 from nnexp.train.program import Program
 from nnexp.train.state import MemberState
 
@@ -22,54 +24,100 @@ class Working:
         self.tensors = tensors
         self.params = tensors["params"]
         self.buffers = program.buffer_layout.views(tensors["buffers"])
-        self.optimizer_state = {
-            name.removeprefix("optimizer."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("optimizer.")
-        }
+        self.optimizer_state = _with_prefix(tensors, "optimizer.")
+        self.sampler_state = _with_prefix(tensors, "sampler.")
         self._grads = torch.empty_like(self.params)  # written anew by every closed-form step
         self._grad_views = program.layout.views(self._grads)
         self._leaves = self._new_leaves() if program.compute_dtype is program.dtype else None
 
-    def step(self, x: torch.Tensor, y: torch.Tensor, step: int, lr: Any, momentum: Any) -> None:
+    def step(
+        self, x: torch.Tensor, y: torch.Tensor, step: int, lr: Any, momentum: Any
+    ) -> torch.Tensor:
         """The update numbered `step` (from 0) on examples `[M, B, …]` with targets `[M, B, …]`.
 
-        lr, momentum: floats or `[M, 1]`; momentum None leaves the optimizer's own.
+        Gives the examples' losses before it, `[M, B]`. lr, momentum: floats or `[M, 1]`; momentum
+        None leaves the optimizer's own.
         """
         program = self.program
-        losses, grads = self.gradients(x, y, step)
-        self.tensors["loss_sum"].add_(losses)
+        hyper = {name: _column(value) for name, value in program.optimizer_hyper.items()}
+        if momentum is not None and program.optimizer.momentum_field is not None:
+            hyper[program.optimizer.momentum_field] = momentum
+        losses, grads = self._slope(x, y, step, hyper)
+        each = losses.mean(1)
+        self.tensors["loss_sum"].add_(each)
         with torch.no_grad():
             sizes = Sizes(x.shape[1], program.signature.train_rows)
-            for spec, hyper in program.regularizers:
-                spec.add_gradient(grads, self.params, program.weights, hyper, sizes)
+            for spec, own, scope in program.regularizers:
+                spec.add_gradient(grads, self.params, scope, own, sizes)
             clip(grads, program.clip["clip_grad_norm"], program.clip["clip_grad_value"])
-            hyper = {name: _column(value) for name, value in program.optimizer_hyper.items()}
-            if momentum is not None and program.optimizer.momentum_field is not None:
-                hyper[program.optimizer.momentum_field] = momentum
-            now = Moment(step + 1, lr, hyper, program.weights)
-            for spec, own in program.regularizers:
-                spec.before_update(self.params, program.weights, own, lr)
+            if program.rate_factors is not None:
+                lr = lr * program.rate_factors
+            batch = Batch(each, partial(self._objective, x, y, step), program.optimizer_keys)
+            now = Moment(step + 1, lr, hyper, program.weights, program.layout, batch)
+            for spec, own, scope in program.regularizers:
+                spec.before_update(self.params, scope, own, lr)
             program.optimizer.update(self.params, grads, self.optimizer_state, now)
-            for spec, own in program.regularizers:
-                spec.after_update(self.params, program.weights, own, lr)
+            for spec, own, scope in program.regularizers:
+                spec.after_update(self.params, scope, own, lr, sizes)
+        return losses
+
+    def _slope(
+        self, x: torch.Tensor, y: torch.Tensor, step: int, hyper: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Losses and gradient as `gradients`, where and if the optimizer wants them."""
+        optimizer = self.program.optimizer
+        if not optimizer.uses_gradient:
+            return self.losses(self.params, x, y, step), torch.zeros_like(self.params)
+        ahead = optimizer.ahead(self.params, self.optimizer_state, hyper)
+        if ahead is None:
+            return self.gradients(x, y, step)
+        here = self.params.clone()
+        self.params.copy_(ahead)
+        found = self.gradients(x, y, step)
+        self.params.copy_(here)
+        return found
+
+    def order(self, feed: Feed, epoch: int, members: Sequence[int], batch: int) -> torch.Tensor:
+        """The positions among the training rows that an epoch visits, `[M or 1, draws]`."""
+        seeds = [m.seed for m in self.program.members]
+        return feed.order(self.program.sampler, epoch, seeds, members, self.sampler_state, batch)
 
     def gradients(
         self, x: torch.Tensor, y: torch.Tensor, step: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each member's mean loss `[M]` and its gradient `[M, P]`, penalties apart."""
+        """The examples' losses `[M, B]`, and the gradient of their mean `[M, P]`; no penalties."""
         program = self.program
         leaves = self._new_leaves() if self._leaves is None else self._leaves
         ctx = Context(training=True, members=program.dropout_keys, step=step)
         if program.closed_form:
             return self._closed_form(leaves, x, y, ctx)
         outputs = program.forward(leaves, self.buffers, x, ctx)
-        losses = program.loss.per_example(outputs, y)
+        losses = program.losses(outputs, y)
         # The mean over examples is taken afterwards: one node fewer in a small graph. (Giving
         # its gradient to `grad` would be none more, but that imports sympy, for 0.3 s.)
         derived = torch.autograd.grad(losses.sum(), leaves)
         flat = torch.cat([g.flatten(1) for g in derived], 1).to(program.dtype)
-        return losses.detach().mean(1), flat.mul_(1.0 / losses.shape[1])
+        return losses.detach(), flat.mul_(1.0 / losses.shape[1])
+
+    def losses(
+        self, params: torch.Tensor, x: torch.Tensor, y: torch.Tensor, step: int
+    ) -> torch.Tensor:
+        """The examples' losses `[M, B]` at some parameters `[M, P]`, as in training."""
+        program = self.program
+        with torch.no_grad():
+            views = program.layout.views(params.to(program.compute_dtype))
+            ctx = Context(training=True, members=program.dropout_keys, step=step)
+            return program.losses(program.forward(views, self.buffers, x, ctx), y)
+
+    def _objective(
+        self, x: torch.Tensor, y: torch.Tensor, step: int, params: torch.Tensor
+    ) -> torch.Tensor:
+        """Each member's mean loss and penalties at some parameters, `[M]`."""
+        total = self.losses(params, x, y, step).mean(1)
+        sizes = Sizes(x.shape[1], self.program.signature.train_rows)
+        for spec, hyper, scope in self.program.regularizers:
+            total = total + spec.penalty(params, scope, hyper, sizes)
+        return total
 
     def _closed_form(
         self, leaves: Sequence[torch.Tensor], x: torch.Tensor, y: torch.Tensor, ctx: Context
@@ -78,14 +126,22 @@ class Working:
         with torch.no_grad():
             outputs = program.forward(leaves, self.buffers, x, ctx, tape, self._grad_views)
             losses, dy = program.loss.gradient(outputs, y)
+            weights = program.weights_of(y)
+            if weights is not None:
+                weights = weights.to(losses.dtype)
+                losses, dy = losses * weights, dy * weights[..., None]
             dy = dy.mul_(1.0 / losses.shape[1]).to(program.compute_dtype)
             program.backward(dy, tape, ctx)
-            return losses.mean(1), self._grads
+            return losses, self._grads
 
     def _new_leaves(self) -> list[torch.Tensor]:
         """The parameters as leaves of the gradient, in the precision that the network runs in."""
         flat = self.params.to(self.program.compute_dtype)
         return [view.detach().requires_grad_() for view in self.program.layout.views(flat)]
+
+
+def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def clip(grads: torch.Tensor, norm: Any, value: Any) -> None:

@@ -12,8 +12,9 @@ from sklearn import metrics as sklearn
 
 from nnexp.analysis import bootstrap
 from nnexp.analysis.results import Predictions
-from nnexp.analysis.scores import Statistic, bounds_of, difference_bounds, statistic
-from nnexp.components.metrics import Metric, Scored
+from nnexp.analysis.scores import bounds_of, difference_bounds, statistic
+from nnexp.analysis.statistic import Statistic
+from nnexp.components.metrics import Averaged, Metric, Scored
 from nnexp.errors import DamagedRun
 
 RNG = np.random.default_rng(0)
@@ -73,29 +74,69 @@ def test_influence_is_the_derivative_by_an_examples_weight(name: str) -> None:
     np.testing.assert_allclose(metric.influence(moments), expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
-def test_metrics_are_those_that_training_computes(task: str) -> None:
+def guesses(task: str) -> tuple[Predictions, Scored]:
+    """A model's predictions as predictions.csv has them and as metrics get them."""
+    losses, shape = RNG.random(80), (80, 3) if task == "multilabel" else (80,)
     predictions, target, guess = regression(2)
-    if task == "classification":
-        target, guess = RNG.integers(0, 3, (2, 80))
-        predictions = table(target=target, prediction=guess)
-    losses = RNG.random(80)
-    predictions = Predictions(
-        Path("p.csv"), {**predictions.columns, "loss": tuple(map(str, losses))}
-    )
-    tensors = (torch.tensor(x)[None] for x in (losses, guess, target))
-    scored = Scored(*tensors)
-    known_here = 0
+    p = np.zeros((80, 3))
+    if task != "regression":
+        target, guess = RNG.integers(0, 2 if task == "multilabel" else 3, (2, *shape))
+        p = RNG.dirichlet([1, 1, 1], 80)
+        columns = {"target": target, "prediction": guess}
+        if task == "multilabel":
+            columns = {f"{k}_{i}": v[:, i] for k, v in columns.items() for i in range(3)}
+        predictions = table(**columns)
+    losses_, guess_, target_, p_ = (torch.tensor(x)[None] for x in (losses, guess, target, p))
+    scored = Scored(losses_, guess_, target_, p_, None if task == "regression" else p_)
+    columns = {"loss": losses}
+    for name, cls in Metric.registered.items():
+        if issubclass(cls, Averaged) and cls.is_column and task in cls.tasks:
+            columns[name] = cls().per_example(scored)[0].numpy()
+    extra = table(**columns).columns
+    return Predictions(Path("p.csv"), {**predictions.columns, **extra}), scored
+
+
+CHANCY = {"roc_auc", "pr_auc", "calibration_error", "median_absolute_error", "max_error"}
+"""Metrics that are no function of means over examples."""
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
+def test_metrics_are_those_that_training_computes(task: str) -> None:
+    predictions, scored = guesses(task)
     for name, cls in Metric.registered.items():
         assert issubclass(cls, Metric)
         if cls.bounds is not None:
             assert bounds_of(name) == cls.bounds
-        metric = statistic(name)
+        metric = statistic(name, task)
+        assert (metric is None) == (name in CHANCY)
         if metric is not None and task in cls.tasks:
-            found = float(metric.combine(metric.moments(predictions).mean(axis=0)))
+            moments = metric.moments(predictions)
+            found = float(metric.combine(moments.mean(axis=0)))
             assert found == pytest.approx(float(cls().compute(scored)))
-            known_here += 1
-    assert known_here >= 3
+            assert metric.influence(moments).mean() == pytest.approx(found)
+
+
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+@pytest.mark.parametrize("name", ["precision", "recall", "f1", "balanced_accuracy"])
+def test_metrics_by_class(name: str, task: str, average: str) -> None:
+    if name == "balanced_accuracy" and (average != "macro" or task == "multilabel"):
+        return
+    predictions, scored = guesses(task)
+    metric = statistic(name, task, average)
+    assert metric is not None
+    fields = {} if name == "balanced_accuracy" else {"average": average}
+    moments = metric.moments(predictions)
+    mean, tiny = moments.mean(axis=0), 1e-6
+    value = Metric.registered[name].model_validate(fields).compute(scored)  # type: ignore[attr-defined]
+    assert float(metric.combine(mean)) == pytest.approx(float(value))
+    moved = [metric.combine(mean + e * (moments - mean)) for e in (tiny, -tiny)]
+    expected = metric.combine(mean) + (moved[0] - moved[1]) / (2 * tiny)
+    np.testing.assert_allclose(metric.influence(moments), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_an_average_that_is_not_known_is_left_alone() -> None:
+    assert statistic("f1", average="samples") is None
 
 
 def test_perfect_and_constant_regressions_are_no_trouble() -> None:

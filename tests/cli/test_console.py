@@ -131,7 +131,10 @@ def _pack(members: int) -> Any:
     training = SimpleNamespace(epochs=3)
     one = SimpleNamespace(metrics=[metric], training=training)
     feed = SimpleNamespace(parts=["train", "dev"])
-    return SimpleNamespace(members=[one] * members, device="cpu", feed=feed)
+    bounds = [(start, start + 16) for start in range(0, 160, 16)]
+    return SimpleNamespace(
+        members=[one] * members, device="cpu", feed=feed, bounds=bounds, updates=30
+    )
 
 
 def _watch(quiet: bool, capsys: pytest.CaptureFixture[str], every: float) -> list[str]:

@@ -9,29 +9,72 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from nnexp.components.activations import Activation, Relu, Sigmoid, Swish, Tanh
-from nnexp.components.inits import GlorotNormal, GlorotSigmoid, HeNormal
+from nnexp import streams
+from nnexp.components.activations import (
+    Activation,
+    NoisyRelu,
+    Prelu,
+    RationalTanh,
+    Relu,
+    ScaledTanh,
+    Selu,
+    Sigmoid,
+    Softmax,
+    Step,
+    Swish,
+    Tanh,
+)
+from nnexp.components.inits import GlorotNormal, GlorotSigmoid, HeNormal, LecunNormal
 from nnexp.components.layer import Context
 from nnexp.registry import stack
 
-REFERENCES: dict[str, Callable[[], torch.nn.Module]] = {
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+REFERENCES: dict[str, Callable[[], Function]] = {
     "identity": torch.nn.Identity,
+    "step": lambda: lambda x: torch.heaviside(x, torch.zeros((), dtype=x.dtype)),
     "relu": torch.nn.ReLU,
+    "leaky_relu": torch.nn.LeakyReLU,
+    "prelu": lambda: lambda x: functional.prelu(x, torch.tensor(0.25, dtype=x.dtype)),
+    "noisy_relu": torch.nn.ReLU,  # in evaluation
+    "softplus": torch.nn.Softplus,
     "sigmoid": torch.nn.Sigmoid,
     "tanh": torch.nn.Tanh,
+    "scaled_tanh": lambda: lambda x: (1.7159 * torch.tanh(2 * x.double() / 3)).to(x.dtype),
+    "rational_tanh": lambda: lambda x: lambert(x.double()).to(x.dtype),
+    "tanh_linear": lambda: lambda x: torch.tanh(x) + 0.01 * x,
     "swish": torch.nn.SiLU,
+    "gelu": torch.nn.GELU,
+    "elu": torch.nn.ELU,
+    "selu": torch.nn.SELU,
+    "softmax": lambda: torch.nn.Softmax(dim=2),
 }
-"""torch's module."""
+"""torch's module, or the formula."""
+
+
+def lambert(x: torch.Tensor) -> torch.Tensor:
+    """tanh's continued fraction x/(1 + x²/(3 + x²/(5 + …))) down to 13, between ±1."""
+    found = torch.full_like(x, 13.0)
+    for odd in (11, 9, 7, 5, 3, 1):
+        found = odd + x * x / found
+    inside = (x / found).clamp(-1.0, 1.0)
+    return torch.where(x.abs() < 5.0, inside, x.sign())
+
 
 STARTS = {
-    "identity": GlorotNormal(),
-    "relu": HeNormal(),
+    **dict.fromkeys(["identity", "step", "tanh", "rational_tanh", "tanh_linear"], GlorotNormal()),
+    **dict.fromkeys(["relu", "leaky_relu", "prelu", "noisy_relu", "softplus"], HeNormal()),
+    **dict.fromkeys(["swish", "gelu", "elu"], HeNormal()),
+    **dict.fromkeys(["scaled_tanh", "selu"], LecunNormal()),
     "sigmoid": GlorotSigmoid(),
-    "tanh": GlorotNormal(),
-    "swish": HeNormal(),
+    "softmax": GlorotNormal(),
 }
 """How the layer before starts: He for ReLU-like, Glorot for tanh, glorot_sigmoid for sigmoid."""
+
+SLOPES = {"prelu": ["slope"]}
+"""Activations that are trained themselves, and their tensors."""
 
 EVALUATION = Context(training=False)
 
@@ -41,7 +84,9 @@ Every = pytest.mark.parametrize(
 
 
 def apply(spec: Any, x: torch.Tensor, **hyper: Any) -> torch.Tensor:
-    return spec.forward(x, {}, {**stack([spec]), **hyper}, EVALUATION)
+    slots = spec.declare(tuple(x.shape[2:])).slots
+    own = {s.name: torch.full((len(x), *s.shape), s.fill, dtype=x.dtype) for s in slots}
+    return spec.forward(x, own, {**stack([spec]), **hyper}, EVALUATION)
 
 
 def scalar(spec: Any, x: float, **hyper: Any) -> float:
@@ -64,7 +109,7 @@ def test_values_are_torchs(spec: Any, shape: tuple[int, ...], dtype: torch.dtype
     torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol)
 
 
-@Every
+@pytest.mark.parametrize("spec", [c() for n, c in Activation.registered.items() if n != "step"])
 def test_gradients_are_two_sided_differences(spec: Any) -> None:
     x = torch.linspace(-6.03, 6.03, 200, dtype=torch.float64).view(1, 1, -1)  # not 0, a kink
     leaf, eps = x.clone().requires_grad_(), 1e-5
@@ -74,10 +119,10 @@ def test_gradients_are_two_sided_differences(spec: Any) -> None:
 
 
 @Every
-def test_the_shape_stays_and_nothing_is_declared(spec: Any) -> None:
+def test_the_shape_stays(spec: Any) -> None:
     for shape in ((7,), (3, 4, 5)):
         assert spec.declare(shape).output == shape
-        assert spec.declare(shape).slots == ()
+        assert [s.name for s in spec.declare(shape).slots] == SLOPES.get(spec.component, [])
 
 
 @Every
@@ -167,3 +212,79 @@ def test_backpropagation_through_the_documents_neuron() -> None:
     assert f.item() == pytest.approx(0.7311, abs=5e-5)
     assert dw.tolist() == pytest.approx([-0.1966, -0.3932, 0.1966], abs=5e-5)
     assert dx.tolist() == pytest.approx([0.3932, -0.5898], abs=5e-5)
+
+
+# -- the others ------------------------------------------------------------------------------------
+
+
+def test_the_ratio_of_polynomials_stays_within_its_bound() -> None:
+    x = torch.linspace(-20, 20, 2_000_001, dtype=torch.float64).view(1, 1, -1)
+    found = apply(RationalTanh(), x)
+    assert float((found - x.tanh()).abs().max()) < 1e-4
+    assert float(found.abs().max()) <= 1.0
+    single = apply(RationalTanh(), x.float()).double()
+    assert float((single - x.tanh()).abs().max()) < 1e-4
+
+
+def test_a_steps_gradient_passes_straight_through() -> None:
+    x = torch.tensor([[[-2.0, -0.4, 0.0, 0.3, 0.6]]], dtype=torch.float64, requires_grad=True)
+    y = apply(Step(), x)
+    assert y.tolist() == [[[0, 0, 0, 1, 1]]]
+    (grads,) = torch.autograd.grad(y.sum(), x)
+    assert grads.tolist() == [[[0, 1, 1, 1, 0]]]
+
+
+def test_scaled_tanh_keeps_one_at_one() -> None:
+    assert scalar(ScaledTanh(), 1.0) == pytest.approx(1.0, abs=1e-4)
+    assert scalar(ScaledTanh(), -1.0) == pytest.approx(-1.0, abs=1e-4)
+
+
+def test_the_noise_of_noisy_relu_has_the_sigmoid_for_its_variance() -> None:
+    keys = streams.member_keys([0], streams.DROPOUT, "cpu")
+    for at in (2.0, 5.0):  # far enough from 0 that hardly any draw is cut off at 5
+        x = torch.full((1, 400, 250), at, dtype=torch.float64)
+        y = NoisyRelu().forward(x, {}, {}, Context(training=True, members=keys))
+        variance = torch.sigmoid(torch.tensor(at)).item()
+        expected = torch.relu(at + variance**0.5 * torch.randn(10**6, dtype=torch.float64))
+        assert float(y.mean()) == pytest.approx(float(expected.mean()), abs=0.02)
+        assert float(y.var()) == pytest.approx(float(expected.var()), rel=0.02)
+    again = NoisyRelu().forward(x, {}, {}, Context(training=True, members=keys))
+    assert torch.equal(again, y)
+
+
+def test_prelu_has_one_slope_or_one_a_channel() -> None:
+    assert Prelu().declare((3, 4, 4)).slots[0].shape == (1, 1, 1)
+    (slot,) = Prelu(shared=False, start=0.1).declare((3, 4, 4)).slots
+    assert (slot.shape, slot.role, slot.fill) == ((3, 1, 1), "norm", 0.1)
+    x = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64)
+    slopes = torch.randn(2, 3, 1, 1, dtype=torch.float64)
+    found = Prelu(shared=False).forward(x, {"slope": slopes}, {}, EVALUATION)
+    for member in range(2):
+        expected = functional.prelu(x[member], slopes[member].flatten())
+        torch.testing.assert_close(found[member], expected)
+
+
+def test_a_trainable_swish() -> None:
+    (slot,) = Swish(trainable=True, beta=1.5).declare((6,)).slots
+    assert (slot.shape, slot.role, slot.fill) == ((1,), "norm", 1.5)
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    beta = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
+    found = Swish(trainable=True).forward(x, {"beta": beta}, {"beta": 1.0}, EVALUATION)
+    torch.testing.assert_close(found[1], x[1] * torch.sigmoid(2.0 * x[1]))
+
+
+def test_selu_keeps_mean_and_variance() -> None:
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(1, 1000, 300, generator=draw, dtype=torch.float64)
+    for _ in range(10):
+        weight = torch.randn(1, 300, 300, generator=draw, dtype=torch.float64) / 300**0.5
+        x = apply(Selu(), x @ weight)
+    assert float(x.mean()) == pytest.approx(0.0, abs=0.15)
+    assert float(x.var()) == pytest.approx(1.0, abs=0.25)
+
+
+def test_the_documents_softmax() -> None:
+    x = torch.tensor([[[5.0, 2.0, -1.0, 3.0]]], dtype=torch.float64)
+    assert apply(Softmax(), x)[0, 0].tolist() == pytest.approx(
+        [0.842, 0.042, 0.002, 0.114], abs=5e-4
+    )

@@ -9,13 +9,17 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from nnexp import streams
+from nnexp.components.convolution import Conv2d
 from nnexp.components.inits import (
     Constant,
+    DeltaOrthogonal,
+    FanSumUniform,
     GlorotSigmoid,
     GlorotUniform,
     HeNormal,
@@ -23,16 +27,18 @@ from nnexp.components.inits import (
     Initializer,
     Normal,
     Orthogonal,
+    Sparse,
+    Uniform,
 )
 from nnexp.components.layer import Slot
-from nnexp.components.layers import Conv2d, Linear
+from nnexp.components.layers import Linear
 
 
 @dataclass(frozen=True)
 class Law:
     """The distribution of one weight, and its standard deviation in a layer's slot."""
 
-    kind: Literal["constant", "normal", "uniform", "orthogonal"]
+    kind: Literal["constant", "normal", "uniform", "orthogonal", "other"]
     std: Callable[[Slot], float]
 
 
@@ -44,6 +50,12 @@ REFERENCES: dict[str, Law] = {
     "glorot_sigmoid": Law("uniform", lambda s: 4 * (2 / (s.fan_in + s.fan_out)) ** 0.5),
     "he_normal": Law("normal", lambda s: (2 / s.fan_in) ** 0.5),
     "he_uniform": Law("uniform", lambda s: (2 / s.fan_in) ** 0.5),
+    "lecun_normal": Law("normal", lambda s: s.fan_in**-0.5),
+    "lecun_uniform": Law("uniform", lambda s: s.fan_in**-0.5),
+    "uniform": Law("uniform", lambda _: 0.05 / 3**0.5),
+    "fan_sum_uniform": Law("other", lambda s: (12 * (s.fan_in + s.fan_out)) ** -0.5),
+    "sparse": Law("other", lambda s: s.fan_in**-0.5),
+    "delta_orthogonal": Law("other", lambda s: max(s.shape[:2]) ** -0.5),
     "orthogonal": Law("orthogonal", lambda s: max(s.shape[0], math.prod(s.shape[1:])) ** -0.5),
 }
 """The law of a weight for each initializer without options."""
@@ -58,7 +70,7 @@ SLOTS: dict[str, Slot] = {
 ALPHA = 1e-4  # streams are fixed, so a statistical test passes always or never
 
 Sampled = pytest.mark.parametrize(
-    "name", [n for n, law in REFERENCES.items() if law.kind != "constant"]
+    "name", [n for n, law in REFERENCES.items() if law.kind not in ("constant", "other")]
 )
 Shapes = pytest.mark.parametrize("slot", SLOTS.values(), ids=SLOTS)
 
@@ -73,7 +85,8 @@ def sample(spec: Initializer, slot: Slot, seed: int = 0) -> np.ndarray:
 
 
 def test_every_initializer_has_a_reference() -> None:
-    assert set(REFERENCES) == set(Initializer.registered)
+    resolved = {"auto"}  # by the engine, into one of the others
+    assert set(REFERENCES) == set(Initializer.registered) - resolved
 
 
 def test_fans_count_inputs_and_outputs_times_the_area() -> None:
@@ -186,9 +199,83 @@ def test_orthogonal_matrices_are_uniformly_distributed() -> None:
     assert stats.binomtest(positive, 2000).pvalue > ALPHA
 
 
+def _units(slot: Slot, weight: np.ndarray) -> np.ndarray:
+    """`[units, inputs]`: a dense layer's columns, a kernel's rows."""
+    return weight.T if weight.ndim == 2 else weight.reshape(slot.shape[0], -1)
+
+
+@Shapes
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_fan_sum_uniform_lies_below_one_over_the_root_of_the_fans(
+    slot: Slot, symmetric: bool
+) -> None:
+    weight = sample(FanSumUniform(symmetric=symmetric), slot).ravel()
+    bound = (slot.fan_in + slot.fan_out) ** -0.5
+    low = -bound if symmetric else 0.0
+    assert stats.kstest((weight - low) / (bound - low), "uniform").pvalue > ALPHA
+    assert (weight.min() >= 0) == (not symmetric)
+
+
+def test_the_bound_of_uniform() -> None:
+    assert np.abs(sample(Uniform(bound=2.0), SLOTS["tall"])).max() == pytest.approx(2, rel=1e-3)
+
+
+@Shapes
+@pytest.mark.parametrize("k", [1, 10, 10_000])
+def test_sparse_connects_k_inputs_a_unit(slot: Slot, k: int) -> None:
+    weight = sample(Sparse(k=k), slot)
+    units = _units(slot, weight)
+    count = min(k, units.shape[1])
+    assert ((units != 0).sum(1) == count).all()
+    if k > 1:
+        drawn = units[units != 0] * count**0.5
+        assert stats.kstest(drawn, "norm").pvalue > ALPHA
+    if k == 10:  # every input equally often
+        often = (units != 0).sum(0)
+        assert stats.chisquare(often).pvalue > ALPHA
+
+
+def test_sparse_streams_differ() -> None:
+    slot = SLOTS["tall"]
+    assert np.array_equal(sample(Sparse(), slot), sample(Sparse(), slot))
+    first, other = (sample(Sparse(), slot, seed) != 0 for seed in (0, 1))
+    assert (first & other).mean() < 2 * (10 / 300) ** 2
+
+
+@pytest.mark.parametrize("slot", [SLOTS["conv"], SLOTS["wide conv"]], ids=["conv", "wide conv"])
+@pytest.mark.parametrize("gain", [1.0, 1.5])
+def test_delta_orthogonal_is_an_orthogonal_map_of_each_pixels_channels(
+    slot: Slot, gain: float
+) -> None:
+    weight = sample(DeltaOrthogonal(gain=gain), slot)
+    centre = slot.shape[2] // 2
+    mixing = weight[:, :, centre, centre].copy()
+    weight[:, :, centre, centre] = 0
+    assert (weight == 0).all()
+    gram = mixing.T @ mixing if mixing.shape[0] >= mixing.shape[1] else mixing @ mixing.T
+    np.testing.assert_allclose(gram, gain**2 * np.eye(len(gram)), atol=1e-12)
+
+
+def test_delta_orthogonal_keeps_the_norm_of_an_image_through_many_layers() -> None:
+    image = torch.tensor(np.random.default_rng(0).standard_normal((1, 4, 5, 5)))
+    norm = image.norm()
+    for layer in range(200):
+        weight = DeltaOrthogonal().sample((4, 4, 3, 3), 36, 36, streams.key(layer))
+        image = torch.nn.functional.conv2d(image, torch.tensor(weight), padding=1)
+    torch.testing.assert_close(image.norm(), norm, rtol=1e-12, atol=0)
+
+
+def test_delta_orthogonal_of_a_dense_layer_is_orthogonal() -> None:
+    slot = SLOTS["tall"]
+    np.testing.assert_array_equal(sample(DeltaOrthogonal(), slot), sample(Orthogonal(), slot))
+
+
 @pytest.mark.parametrize(
     "bad",
     [
+        {"name": "sparse", "k": 0},
+        {"name": "uniform", "bound": 0},
+        {"name": "delta_orthogonal", "gain": -1},
         {"name": "normal", "std": 0},
         {"name": "normal", "scale": -1},
         {"name": "orthogonal", "gain": 0},

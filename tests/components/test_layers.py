@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nnexp import streams
-from nnexp.components import layers
+from nnexp.components import convolution
 from nnexp.components.activations import Activation
+from nnexp.components.convolution import Conv1d, Conv2d, ConvTranspose2d
 from nnexp.components.inits import Normal
 from nnexp.components.layer import Context, Layer, Shape
-from nnexp.components.layers import (
+from nnexp.components.layers import Dropout, Flatten, Linear, Reshape
+from nnexp.components.normalization import BatchNorm, LayerNorm, LocalResponseNorm
+from nnexp.components.pooling import (
+    AvgPool1d,
     AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
     MaxPool2d,
+    Upsample,
 )
 from nnexp.registry import stack
 
@@ -67,11 +70,62 @@ def conv(shape: Shape, channels: int, pad: Any = "same", **how: Any) -> Case:
     options = {names.get(k, k): v for k, v in how.items() if k != "padding"}
     options = {"kernel_size": 3, "padding": how.get("padding", pad), **options}
 
+    ours, theirs = (Conv1d, nn.Conv1d) if len(shape) == 2 else (Conv2d, nn.Conv2d)
+
     def module(own: Tensors) -> nn.Module:
-        inside = nn.Conv2d(shape[0], channels, **options)
+        inside = theirs(shape[0], channels, **options)
         return filled(inside, weight=own["weight"], bias=own.get("bias"))
 
-    return Case(Conv2d(channels=channels, **how), shape, module)
+    return Case(ours(channels=channels, **how), shape, module)
+
+
+def transposed(shape: Shape, channels: int, **how: Any) -> Case:
+    names = {"kernel": "kernel_size"}
+    options = {"kernel_size": 2, "stride": 2, **{names.get(k, k): v for k, v in how.items()}}
+
+    def module(own: Tensors) -> nn.Module:
+        inside = nn.ConvTranspose2d(shape[0], channels, **options)
+        return filled(inside, weight=own["weight"], bias=own.get("bias"))
+
+    return Case(ConvTranspose2d(channels=channels, **how), shape, module)
+
+
+def layer_norm(shape: Shape, **how: Any) -> Case:
+    def module(own: Tensors) -> nn.Module:
+        return filled(nn.LayerNorm(shape, **how), weight=own["gamma"], bias=own["beta"])
+
+    return Case(LayerNorm(**how), shape, module)
+
+
+class Responses(nn.Module):
+    """Local response normalization by its formula, a neighbourhood at a time."""
+
+    def __init__(self, n: int, alpha: float, beta: float, k: float, within: bool) -> None:
+        super().__init__()
+        self.n, self.alpha, self.beta, self.k, self.within = n, alpha, beta, k, within
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        axes = (2, 3) if self.within else (1,)
+        total, low = torch.zeros_like(x), -(self.n // 2)
+        for shift in np.ndindex(*[self.n] * len(axes)):
+            moved = (x * x).clone()
+            for axis, step in zip(axes, shift, strict=True):
+                moved = torch.stack(
+                    [
+                        moved.select(axis, i + low + step)
+                        if 0 <= i + low + step < x.shape[axis]
+                        else torch.zeros_like(moved.select(axis, 0))
+                        for i in range(x.shape[axis])
+                    ],
+                    axis,
+                )
+            total = total + moved
+        return x / (self.k + self.alpha * total / self.n ** len(axes)) ** self.beta
+
+
+class Repeat(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(3, -1).repeat_interleave(3, -2)
 
 
 def batch_norm(shape: Shape, **how: Any) -> Case:
@@ -117,6 +171,63 @@ REFERENCES: dict[str, list[Case]] = {
         batch_norm((3, 4, 5)),
         batch_norm((6,), eps=0.1, momentum=0.4),
     ],
+    "reshape": [Case(Reshape(shape=[2, 3]), (6,), lambda _: nn.Unflatten(1, (2, 3)))],
+    "conv1d": [
+        conv((3, 9), 4),
+        conv((2, 9), 3, kernel=5, stride=2, pad=2, bias=False),
+        conv((2, 12), 3, dilation=3, padding="valid"),
+    ],
+    "conv_transpose2d": [
+        transposed((3, 4, 5), 4),
+        transposed((2, 4, 4), 3, kernel=4, stride=3, padding=1, bias=False),
+    ],
+    "max_pool1d": [
+        Case(MaxPool1d(), (3, 9), lambda _: nn.MaxPool1d(2)),
+        Case(MaxPool1d(size=4, stride=2, padding=1), (3, 9), lambda _: nn.MaxPool1d(4, 2, 1)),
+    ],
+    "avg_pool1d": [Case(AvgPool1d(size=3, stride=1), (3, 9), lambda _: nn.AvgPool1d(3, 1))],
+    "global_avg_pool": [
+        Case(
+            GlobalAvgPool(),
+            (3, 4, 5),
+            lambda _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        ),
+        Case(
+            GlobalAvgPool(), (3, 7), lambda _: nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        ),
+    ],
+    "global_max_pool": [
+        Case(
+            GlobalMaxPool(),
+            (3, 4, 5),
+            lambda _: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+        ),
+    ],
+    "upsample": [
+        Case(Upsample(factor=3), (2, 3, 4), lambda _: Repeat()),
+        Case(
+            Upsample(mode="bilinear"),
+            (2, 3, 4),
+            lambda _: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        ),
+    ],
+    "layer_norm": [layer_norm((6,)), layer_norm((3, 4, 5)), layer_norm((6,), eps=0.1)],
+    "local_response_norm": [
+        Case(LocalResponseNorm(), (7, 3, 4), lambda _: nn.LocalResponseNorm(5)),
+        Case(
+            LocalResponseNorm(size=3, alpha=0.7, beta=0.5, k=2.0),
+            (5, 3, 4),
+            lambda _: Responses(3, 0.7, 0.5, 2.0, False),
+        ),
+        Case(
+            LocalResponseNorm(size=3, alpha=0.7, within=True),
+            (2, 5, 4),
+            lambda _: Responses(3, 0.7, 0.75, 1.0, True),
+        ),
+        Case(
+            LocalResponseNorm(size=4, alpha=0.7), (7,), lambda _: Responses(4, 0.7, 0.75, 1, False)
+        ),
+    ],
     "dropout": [Case(Dropout(rate=0.4), (7,), lambda _: nn.Dropout(0.4).eval())],
 }
 """Cases of each layer, in evaluation mode; activations have their own tests."""
@@ -155,7 +266,8 @@ def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-12
 
 
 def test_every_layer_has_a_reference() -> None:
-    assert set(REFERENCES) | set(Activation.registered) == set(Layer.registered)
+    others = {"residual"}  # stands for a list of layers: tests/components/test_residual.py
+    assert set(REFERENCES) | set(Activation.registered) | others == set(Layer.registered)
 
 
 # -- the contract ----------------------------------------------------------------------------------
@@ -164,7 +276,7 @@ def test_every_layer_has_a_reference() -> None:
 @pytest.fixture(params=["grouped", "loop"])
 def _both_paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pack's convolutions run grouped, then member by member."""
-    monkeypatch.setattr(layers, "_LOOP_FROM", 1_000 if request.param == "grouped" else 2)
+    monkeypatch.setattr(convolution, "_LOOP_FROM", 1_000 if request.param == "grouped" else 2)
 
 
 @Every
@@ -277,6 +389,16 @@ def test_linear_declares_its_tensors() -> None:
             (1, 8, 4),
             "a kernel of 5 does not fit into 4 pixels",
         ),
+        (Conv1d(channels=2), (5,), "conv1d needs signals (channels, length), not (5,)"),
+        (ConvTranspose2d(channels=2), (5,), "conv_transpose2d needs images"),
+        (ConvTranspose2d(channels=2, padding=3), (1, 2, 2), "a padding of 3 leaves no pixel"),
+        (GlobalAvgPool(), (5,), "global_avg_pool needs channels with pixels"),
+        (Upsample(), (5,), "upsample needs images"),
+        (Reshape(shape=[2, 2]), (5,), "5 numbers an example are not 2 × 2"),
+        (LocalResponseNorm(within=True), (5,), "`within` needs images"),
+        (LocalResponseNorm(within=True, size=4), (1, 5, 5), "`within` needs an odd size"),
+        (Dropout(shared=[1]), (5,), "an example of shape (5,) has axes 0 to 0"),
+        (MaxPool1d(size=2, padding=2), (1, 5), "padding may be half of the window at most: 1"),
         (MaxPool2d(), (5,), "max_pool2d needs images"),
         (AvgPool2d(), (5,), "avg_pool2d needs images"),
         (MaxPool2d(size=3), (1, 8, 2), "a window of 3 does not fit into 8 × 2"),
@@ -529,7 +651,7 @@ def test_dropout_is_off_in_evaluation_and_at_rate_zero() -> None:
         {"name": "conv2d", "channels": 2, "kernel": 0},
         {"name": "conv2d", "channels": 2, "padding": -1},
         {"name": "conv2d", "channels": 2, "padding": "full"},
-        {"name": "max_pool2d", "size": 1},
+        {"name": "max_pool2d", "size": 0},
         {"name": "batch_norm", "eps": 0},
         {"name": "batch_norm", "momentum": 0},
     ],
@@ -537,3 +659,24 @@ def test_dropout_is_off_in_evaluation_and_at_rate_zero() -> None:
 def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Layer.registered[bad["name"]].model_validate(bad)
+
+
+def test_a_shared_mask_drops_whole_channels() -> None:
+    keys = streams.member_keys([3, 4], streams.DROPOUT, "cpu")
+    x = torch.ones(2, 40, 6, 4, 5, dtype=torch.float64)
+    ctx = Context(training=True, members=keys)
+    y = forward(Dropout(rate=0.3, shared=[1, 2]), x, {}, ctx)
+    assert torch.equal(y, y[..., :1, :1].expand_as(y))
+    assert float((y == 0).double().mean()) == pytest.approx(0.3, abs=0.06)
+    plain = forward(Dropout(rate=0.3), x, {}, Context(training=True, members=keys))
+    assert not torch.equal(plain, plain[..., :1, :1].expand_as(plain))
+
+
+def test_connections_that_share_a_weight_are_counted() -> None:
+    for spec, shape, expected in (
+        (Conv2d(channels=2, stride=2), (1, 8, 8), 16),
+        (Conv1d(channels=2, padding="valid"), (1, 9), 7),
+        (ConvTranspose2d(channels=2), (1, 3, 4), 12),
+        (Linear(units=2), (5,), 1),
+    ):
+        assert spec.declare(shape).slots[0].shared == expected

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnexp.components.activations import Activation
-from nnexp.components.layer import Context, Shape
-from nnexp.components.layers import BatchNorm, Conv2d, Dropout, Linear
-from nnexp.components.models import Cnn, LinearModel, Mlp, Model, Sequential
+from nnexp.components.convolution import Conv2d
+from nnexp.components.layer import Context, Shape, flat
+from nnexp.components.layers import Dropout, Linear
+from nnexp.components.models import Cnn, LinearModel, Mlp, Model, ResidualNet, Sequential
+from nnexp.components.normalization import BatchNorm
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
-from nnexp.train.program import Program, Signature, build_layers, check_shapes
+from nnexp.train.program import Program, Signature, check_model
 from nnexp.train.step import Working
 
 IMAGE, ROW = (3, 12, 12), (20,)
@@ -27,7 +29,7 @@ CPU = torch.device("cpu")
 def names(model: Model, inputs: Shape) -> str:
     """The layers in a word each; widths where there are some, `-` marks one without a bias."""
     words = []
-    for layer in model.build(inputs):
+    for layer in flat(model.build(inputs)):
         width = layer.units if isinstance(layer, Linear) else getattr(layer, "channels", "")
         width = "out" if isinstance(layer, Linear) and width is None else width
         bias = "" if getattr(layer, "bias", True) else "-"
@@ -37,11 +39,11 @@ def names(model: Model, inputs: Shape) -> str:
 
 def count(model: Model, inputs: Shape, outputs: int) -> int:
     """Parameters of a model, by its layers' declarations."""
-    shape, total = inputs, 0
-    for layer in model.build(inputs):
+    shape, total, skips = inputs, 0, list[Shape]()
+    for layer in flat(model.build(inputs)):
         if isinstance(layer, Linear) and layer.units is None:
             layer = layer.model_copy(update={"units": outputs})
-        declared = layer.declare(shape)
+        declared = layer.trace(shape, skips)
         total += sum(math.prod(s.shape) for s in declared.slots if s.role != "buffer")
         shape = declared.output
     assert shape == (outputs,)
@@ -97,6 +99,30 @@ REFERENCES: dict[str, list[tuple[Model, Shape, str]]] = {
             "conv2d4- batch_norm relu max_pool2d flatten "
             "linear7- batch_norm relu dropout linearout",
         ),
+        (
+            Cnn(channels=[4], stride=2, pool_kind="avg", global_pool=True, hidden=[]),
+            IMAGE,
+            "conv2d4 relu avg_pool2d global_avg_pool linearout",
+        ),
+        (
+            Cnn(channels=[4], local_response_norm=True, batch_norm="after", hidden=[]),
+            IMAGE,
+            "conv2d4- relu batch_norm local_response_norm max_pool2d flatten linearout",
+        ),
+        (Cnn(channels=[4], hidden=[]), (2, 8), "conv1d4 relu max_pool1d flatten linearout"),
+    ],
+    "residual": [
+        (
+            ResidualNet(blocks=1, width=5),
+            IMAGE,
+            "flatten linear5 fork relu linear5 relu linear5 join relu linearout",
+        ),
+        (
+            ResidualNet(blocks=1, width=5, batch_norm=True, dropout=0.1),
+            ROW,
+            "linear5 fork batch_norm relu linear5 batch_norm relu dropout linear5 join "
+            "batch_norm relu linearout",
+        ),
     ],
     "sequential": [
         (
@@ -114,6 +140,7 @@ DEFAULTS: dict[str, Model] = {
     "linear": LinearModel(),
     "mlp": Mlp(),
     "cnn": Cnn(),
+    "residual": ResidualNet(),
     "sequential": Sequential.model_validate({"layers": ["flatten", "linear"]}),
 }
 
@@ -207,7 +234,7 @@ def first_loss(one: Program, inputs: Shape, classes: int) -> float:
     tensors = {"params": one.initial_params(), "buffers": one.initial_buffers()}
     tensors["loss_sum"] = torch.zeros(1, dtype=torch.float64)
     losses, _ = Working(one, tensors).gradients(x, y, 0)
-    return float(losses[0])
+    return float(losses.mean())
 
 
 ACTIVATIONS = sorted(Activation.registered)
@@ -317,7 +344,7 @@ def test_what_does_not_fit_is_told(model: Model, inputs: Shape, message: str) ->
     assert one.loss is not None
     signature = Signature(inputs, 10, 500)
     with pytest.raises(ConfigError) as caught:
-        check_shapes(build_layers(one, signature, one.loss), signature, 10)
+        check_model(one, signature)
     assert message in str(caught.value)
 
 

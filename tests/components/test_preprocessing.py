@@ -1,4 +1,5 @@
 import json
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
@@ -7,31 +8,56 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
 
 from nnexp.components import steps as steps_module
 from nnexp.components import table
-from nnexp.components.preprocessing import Impute, MinMax, OneHot, Pca, PcaWhiten, Standardize
-from nnexp.components.steps import Affine, Kinds, Moments, Step, TrainingRows
+from nnexp.components.columns import Kinds
+from nnexp.components.preprocessing import (
+    Center,
+    Impute,
+    Lda,
+    Log1p,
+    MinMax,
+    OneHot,
+    Pca,
+    PcaWhiten,
+    Quantile,
+    Standardize,
+    ZcaWhiten,
+)
+from nnexp.components.steps import Affine, Moments, Step, TrainingRows
 from nnexp.components.table import Features
 from nnexp.errors import DataError
 from nnexp.registry import choose
 
 OURS = {n: c for n, c in Step.registered.items() if c.__module__.startswith("nnexp.")}
 TRAIN = np.arange(0, 60, 2)
+CLASSES = np.random.default_rng(3).integers(0, 3, 60)
 
 
 def rows(features, index=None, target=None):
     index = np.arange(len(features)) if index is None else index
-    return TrainingRows(features, index, np.zeros(len(index)) if target is None else target)
+    return TrainingRows(features, index, CLASSES[index % 60] if target is None else target)
 
 
-def fitted(step, values):
+def fitted(step, values, target=None):
     """The state and the transformed values of a table or images."""
     features = values if isinstance(values, Features) else Features.of(values)
-    state = step.fit(rows(features))
+    state = step.fit(rows(features, target=target))
     return state, step.apply(features, state)
+
+
+def table_of(numeric=("x0",), **more):
+    """Kinds of a table with a numeric column, unless told otherwise."""
+    return Kinds(numeric, **more)
 
 
 def numbers(gaps=False, seed=0):
@@ -56,6 +82,11 @@ def mixed(gaps=False):
     return Features(numbers(gaps), ("a", "b", "c", "d", "e"), texts(), ("colour", "kind"))
 
 
+def counts():
+    x = np.random.default_rng(4).poisson(3, (60, 3)) * 10.0
+    return Features(x, ("a", "b", "c"), texts(), ("colour", "kind"))
+
+
 def images():
     return Features.of(np.random.default_rng(2).integers(0, 256, (60, 2, 3, 4)).astype(np.uint8))
 
@@ -76,6 +107,25 @@ def _whiten(x):
     return PCA(3, whiten=True).fit(x[TRAIN]).transform(x)
 
 
+def _zca(x):
+    """E D^(−1/2) Eᵀ(x − μ) is the inverse root of the covariance, where it has an inverse."""
+    train = x[TRAIN]
+    values, columns = np.linalg.eig(np.cov(train, rowvar=False))
+    roots = [1 / np.sqrt(v) if v > 1e-9 * values.max() else 0.0 for v in values]
+    return (x - train.mean(axis=0)) @ columns @ np.diag(roots) @ columns.T
+
+
+def lda(x, index, classes, **options):
+    """scikit-learn's, whose variance within classes is over 1/m, not 1/(m − C)."""
+    fit = LinearDiscriminantAnalysis(**options).fit(x[index], classes[index])
+    return fit, fit.transform(x) * np.sqrt(1 - len(fit.classes_) / len(index))
+
+
+def _quantile(x, output="normal"):
+    reference = QuantileTransformer(n_quantiles=20, output_distribution=output, subsample=None)
+    return reference.fit(x[TRAIN]).transform(x)
+
+
 def _one_hot(text):
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return encoder.fit(text[TRAIN]).transform(text)
@@ -94,6 +144,19 @@ CASES = {
     "pca": (Pca(components=3), mixed(), lambda f: _pca(f.numeric)),
     "pca images": (Pca(components=3), images(), lambda f: _pca(f.flat())),
     "pca_whiten": (PcaWhiten(components=3), mixed(), lambda f: _whiten(f.numeric)),
+    "center": (Center(), mixed(), lambda f: f.numeric - f.numeric[TRAIN].mean(axis=0)),
+    "center images": (Center(), images(), lambda f: f.flat() - f.flat()[TRAIN].mean(axis=0)),
+    "zca_whiten": (ZcaWhiten(eps=0.0), mixed(), lambda f: _zca(f.numeric)),
+    "zca_whiten images": (ZcaWhiten(eps=0.0), images(), lambda f: _zca(f.flat())),
+    "lda": (Lda(), mixed(), lambda f: lda(f.numeric, TRAIN, CLASSES)[1]),
+    "quantile": (Quantile(quantiles=20), counts(), lambda f: _quantile(f.numeric)),
+    "quantile uniform": (
+        Quantile(quantiles=20, output="uniform"),
+        counts(),
+        lambda f: _quantile(f.numeric, "uniform"),
+    ),
+    "log1p": (Log1p(), counts(), lambda f: np.log(1 + f.numeric)),
+    "log1p images": (Log1p(), images(), lambda f: np.log(1 + f.flat())),
     "one_hot": (
         OneHot(),
         mixed(),
@@ -120,7 +183,7 @@ class TestContract:
         out = step.apply(features, step.fit(rows(features, TRAIN))).flat()
         expected = reference(features)
         assert out.shape == expected.shape
-        if "pca" in case:
+        if "pca" in case or "lda" in case:
             out = up_to_sign(out, expected)
         np.testing.assert_allclose(out, expected, rtol=1e-9, atol=1e-9)
 
@@ -174,8 +237,8 @@ class TestContract:
     def test_affine_is_the_same_map(self, case):
         step, features, _ = CASES[case]
         state = step.fit(rows(features, TRAIN))
-        affine = step.affine(state)
-        assert (affine is None) == (step.component in ("one_hot", "impute"))
+        affine = step.affine(features, state)
+        assert (affine is None) == (step.component in ("one_hot", "impute", "quantile", "log1p"))
         if affine is not None:
             out = step.apply(features, state).flat()
             np.testing.assert_allclose(affine(features.flat()), out, rtol=1e-9, atol=1e-9)
@@ -184,12 +247,53 @@ class TestContract:
         step, features, _ = CASES[case]
 
         def kinds(f):
-            x = f.flat()
-            return Kinds(f.width > 0, f.categorical.size > 0, bool(np.isnan(x).any()), f.is_image)
+            gaps = np.isnan(f.flat()).any(axis=0)
+            missing = frozenset(np.array(f.labels)[gaps])
+            return Kinds(f.names, f.categorical_names, (), missing, f.is_image)
 
         assert step.problem(kinds(features)) is None
-        out = step.apply(features, step.fit(rows(features, TRAIN)))
-        assert step.after(kinds(features)) == kinds(out)
+        out = kinds(step.apply(features, step.fit(rows(features, TRAIN))))
+        foretold = step.after(kinds(features))
+        assert (foretold.text, foretold.missing, foretold.image) == (
+            out.text,
+            out.missing,
+            out.image,
+        )
+        rest = [name for name in out.numeric if name not in foretold.numeric]
+        assert [name for name in out.numeric if name not in rest] == list(foretold.numeric)
+        assert all(any(fnmatchcase(name, glob) for glob in foretold.made) for name in rest)
+
+    def test_of_some_columns_is_itself_and_leaves_the_others(self, case):
+        step, features, _ = CASES[case]
+        some = step.model_copy(update={"columns": [*step.suits]})
+        if features.is_image:
+            assert "an image has none" in some.problem(Kinds(image=True))
+            return
+        extra = np.arange(60.0) - 20
+        extra[7] = np.nan
+        more = Features(
+            np.insert(features.numeric, 1, extra, axis=1),
+            (features.names[0], "extra", *features.names[1:]),
+            np.insert(features.categorical, 0, "word", axis=1),
+            ("note", *features.categorical_names),
+        )
+        kept = {"numeric": features.names, "categorical": features.categorical_names}
+        some = step.model_copy(update={"columns": [n for kind in step.suits for n in kept[kind]]})
+        state, alone = some.fit(rows(more, TRAIN)), step.fit(rows(features, TRAIN))
+        out, expected = some.apply(more, state), step.apply(features, alone)
+        at = {name: place for place, name in enumerate(out.names)}
+        assert at.keys() == {*expected.names, "extra"}
+        np.testing.assert_array_equal(out.numeric[:, at.pop("extra")], extra)
+        np.testing.assert_array_equal(out.numeric[:, list(at.values())], expected.numeric)
+        assert tuple(at) == expected.names
+        assert out.categorical_names == ("note", *expected.categorical_names)
+        np.testing.assert_array_equal(out.categorical[:, 1:], expected.categorical)
+        assert some.unusual(more, state) == step.unusual(features, alone)
+        affine = some.affine(more, state)
+        if affine is not None:
+            whole = np.flatnonzero(~np.isnan(extra))  # a matrix spreads what is missing
+            found = affine(more.rows(whole).flat())
+            np.testing.assert_allclose(found, out.flat()[whole], rtol=1e-9, atol=1e-9)
 
     def test_comes_back_from_its_dump(self, case):
         step = CASES[case][0]
@@ -232,17 +336,35 @@ class TestScaling:
             fitted(Standardize(factors={"x11": 0.5}), x)
         with pytest.raises(ValueError, match="x1: 0 would delete it"):
             Standardize(factors={"x1": 0.0})
+        with pytest.raises(ValueError, match="x1: 1e\\+07 is no factor"):
+            Standardize(factors={"x1": 1e7})
+        wrong = Standardize(factors={"x11": 0.5})
+        message = "factors: there is no column x11; did you mean x1?"
+        assert wrong.problem(table_of(("x0", "x1"))) == message
+        assert wrong.problem(table_of(made=("x1*",))) is None
 
     def test_range_bounds(self):
         with pytest.raises(ValueError, match="must be above `low`"):
             MinMax(low=1.0, high=1.0)
 
     def test_channel_needs_images(self):
-        assert "needs images" in Standardize(per="channel").problem(
-            Kinds(True, False, False, False)
+        assert "needs images" in Standardize(per="channel").problem(table_of())
+        assert Standardize(per="channel").problem(Kinds(image=True)) is None
+        assert "no numeric column" in Standardize().problem(Kinds(text=("c",)))
+        assert "in x0: put `impute` before it" in MinMax().problem(
+            table_of(missing=frozenset({"x0"}))
         )
-        assert "no numeric column" in Standardize().problem(Kinds(False, True, False, False))
-        assert "`impute` before it" in MinMax().problem(Kinds(True, False, True, False))
+
+    def test_signals_have_channels_too(self):
+        x = Features.of(np.random.default_rng(0).random((20, 3, 7)))
+        out = fitted(Standardize(per="channel"), x)[1].numeric
+        np.testing.assert_allclose(out.mean(axis=(0, 2)), 0, atol=1e-12)
+        np.testing.assert_allclose(out.std(axis=(0, 2)), 1)
+
+    def test_centring_tells_nothing_and_is_exact_for_constants(self):
+        state, out = fitted(Center(), np.array([[0.1, 1.0], [0.1, 3.0], [0.1, 4.0]]))
+        np.testing.assert_array_equal(out.numeric[:, 0], 0)
+        assert state["notes"] == []
 
     @settings(deadline=None)
     @given(
@@ -323,7 +445,7 @@ class TestPca:
     def test_signs_do_not_depend_on_the_method(self, monkeypatch):
         x = np.random.default_rng(0).standard_normal((6, 6)) * np.arange(1, 7)
         small = fitted(Pca(), x)[0]["directions"]
-        monkeypatch.setattr("nnexp.components.preprocessing.SAMPLE_BYTES", 0)
+        monkeypatch.setattr("nnexp.components.projections.SAMPLE_BYTES", 0)
         np.testing.assert_allclose(fitted(Pca(), x)[0]["directions"], small, atol=1e-10)
         largest = np.abs(small).argmax(axis=1)
         assert (small[np.arange(len(small)), largest] > 0).all()
@@ -345,9 +467,131 @@ class TestPca:
             fitted(Pca(), np.ones((5, 3)))
         with pytest.raises(DataError, match="two training rows"):
             fitted(Pca(), np.ones((1, 3)))
-        monkeypatch.setattr("nnexp.components.preprocessing.WIDEST", 4)
-        with pytest.raises(DataError, match="5 features are too many"):
-            fitted(Pca(), numbers())
+        monkeypatch.setattr("nnexp.components.projections.WIDEST", 4)
+        for step in (Pca(), Lda()):
+            with pytest.raises(DataError, match=f"{step.component}: 5 features are too many"):
+                fitted(step, numbers())
+
+
+class TestZca:
+    def test_covariance_is_the_identity_and_the_shape_stays(self):
+        x = np.random.default_rng(0).standard_normal((200, 1, 3, 4))
+        x += np.random.default_rng(1).standard_normal((200, 1, 1, 1))
+        _, out = fitted(ZcaWhiten(components=12), Features.of(x))
+        assert out.numeric.shape == x.shape
+        np.testing.assert_allclose(np.cov(out.flat(), rowvar=False), np.eye(12), atol=1e-9)
+        # of all whitenings it is the nearest to the input: its cross-covariance is symmetric
+        cross = out.flat().T @ (x.reshape(200, 12) - x.reshape(200, 12).mean(axis=0))
+        np.testing.assert_allclose(cross, cross.T, atol=1e-9)
+
+    def test_null_directions_stay_0_on_new_data_too_and_are_told(self):
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((50, 3)) @ rng.standard_normal((3, 6))
+        state, _ = fitted(ZcaWhiten(), x)
+        assert "zca_whiten: 3 directions without variance are left at 0" in state["notes"]
+        null = np.linalg.svd(x - x.mean(axis=0))[2][3:]
+        new = Features.of(rng.standard_normal((5, 6)) * 100)
+        np.testing.assert_allclose(ZcaWhiten().apply(new, state).numeric @ null.T, 0, atol=1e-9)
+
+    def test_eps_is_pca_whitens(self):
+        x = load_digits().data
+        for options in ({}, {"components": 10}, {"eps": 0.5}):
+            ours, theirs = (fitted(cls(**options), x)[0] for cls in (ZcaWhiten, PcaWhiten))
+            np.testing.assert_array_equal(ours["scale"], theirs["scale"])
+
+
+class TestLda:
+    @pytest.mark.parametrize("components", [None, 1, 4])
+    def test_digits_agree_with_scikit_learn(self, components):
+        x, y = load_digits(return_X_y=True)
+        reference, expected = lda(x, np.arange(len(x)), y, n_components=components)
+        state, out = fitted(Lda(components=components), x, y)
+        assert out.names == tuple(f"ld{i + 1}" for i in range(components or 9))
+        np.testing.assert_allclose(up_to_sign(out.numeric, expected), expected, atol=1e-7)
+        assert f"lda: {components or 9} of 9 directions" in state["notes"][0]
+        share = reference.explained_variance_ratio_.sum()
+        assert f" {share:.2%} of the classes' spread" in state["notes"][0]
+
+    def test_variance_within_classes_is_1(self):
+        x, y = load_digits(return_X_y=True)
+        out = fitted(Lda(), x, y)[1].numeric
+        apart = out - np.stack([out[y == c].mean(axis=0) for c in range(10)])[y]
+        np.testing.assert_allclose(apart.T @ apart / (len(x) - 10), np.eye(9), atol=1e-9)
+
+    def test_what_is_constant_within_the_classes_is_left_out_and_told(self):
+        y = np.arange(30) % 3
+        x = np.column_stack([0.1 * y, np.random.default_rng(0).standard_normal(30)])
+        state, out = fitted(Lda(), x, y)
+        assert state["notes"][1] == "lda: constant within every class, so left out: x0"
+        assert out.width == 1
+
+    def test_classes_of_one_example_and_absent_ones(self):
+        rng = np.random.default_rng(0)
+        y = np.array([0, 0, 0, 2, 2, 2, 5])
+        _, out = fitted(Lda(), rng.standard_normal((7, 2)), y)
+        assert np.isfinite(out.numeric).all()
+        assert out.width == 2
+
+    def test_what_it_can_not_project(self):
+        rng = np.random.default_rng(0)
+        with pytest.raises(DataError, match="components is 3, and 3 classes in training allow 2"):
+            fitted(Lda(components=3), numbers())
+        with pytest.raises(DataError, match="no feature varies within the classes"):
+            fitted(Lda(), rng.standard_normal((4, 2)), np.arange(4))
+        with pytest.raises(DataError, match="no feature varies within the classes"):
+            fitted(Lda(), np.repeat([[1.0], [2.0]], 5, axis=0), np.repeat([0, 1], 5))
+        with pytest.raises(DataError, match="the same means"):
+            fitted(Lda(), np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([0, 0, 1, 1]))
+        assert Lda().problem(table_of(task="classification")) is None
+        assert "the target is real-valued" in Lda().problem(table_of(task="regression"))
+        assert "the target is labels" in Lda().problem(table_of(task="multilabel"))
+
+
+class TestQuantile:
+    def test_becomes_normal(self):
+        x = np.random.default_rng(0).lognormal(size=(5000, 1))
+        out = np.sort(fitted(Quantile(), x)[1].numeric[:, 0])
+        assert np.abs(out[50:-50].std() - 1) < 0.1
+        assert np.median(out) == pytest.approx(0, abs=1e-3)
+        expected = QuantileTransformer(output_distribution="normal", subsample=None)
+        np.testing.assert_allclose(out, np.sort(expected.fit_transform(x)[:, 0]), atol=1e-8)
+
+    def test_values_beyond_training_go_to_the_ends(self):
+        step = Quantile(output="uniform")
+        state, _ = fitted(step, np.arange(5.0)[:, None])
+        new = step.apply(Features.of(np.array([[-9.0], [0.5], [9.0]])), state).numeric[:, 0]
+        np.testing.assert_allclose(new, [0, 0.125, 1])
+        normal = Quantile().apply(Features.of(np.array([[-9.0], [9.0]])), state).numeric[:, 0]
+        np.testing.assert_allclose(normal, [-5.199337582290661, 5.199337582290661])
+
+    def test_constant_columns_become_the_middle_and_are_told(self):
+        for n in (1, 5):
+            state, out = fitted(Quantile(), np.full((n, 1), 0.1))
+            assert state["notes"] == ["quantile: constant in training: x0"]
+            np.testing.assert_allclose(out.numeric, 0, atol=1e-12)
+
+    def test_larger_data_are_sampled_and_that_is_told(self, monkeypatch):
+        monkeypatch.setattr(steps_module, "SAMPLE_BYTES", 10 * 8)
+        state, _ = fitted(Quantile(), np.arange(40.0)[:, None])
+        assert state["notes"] == ["quantile: of 10 rows of 40"]
+        np.testing.assert_allclose(state["quantiles"][:, 0], np.arange(0, 40, 4))
+
+    def test_needs_columns(self):
+        assert "an image has none" in Quantile().problem(Kinds(image=True))
+
+
+class TestLog1p:
+    def test_negative_values_are_errors_in_training_and_told_in_new_data(self):
+        x = np.array([[1.0, 2.0], [0.0, -3.0], [4.0, -0.5]])
+        with pytest.raises(DataError, match=r"negative ones in x1 \(down to -3\); choose others"):
+            fitted(Log1p(), x)
+        state, _ = fitted(Log1p(), np.abs(x))
+        out = Log1p().apply(Features.of(x), state)
+        np.testing.assert_allclose(out.numeric, np.log(1 + np.maximum(x, 0)))
+        found = Log1p().unusual(Features.of(x), state)
+        assert found == {"x1: negative, taken as 0 by log1p": 2}
+        shades = Features.of(x.reshape(3, 1, 1, 2))
+        assert Log1p().unusual(shades, state) == {"negative values, taken as 0 by log1p": 2}
 
 
 class TestOneHot:
@@ -387,7 +631,8 @@ class TestOneHot:
         for wrong in (0, -1, 1.0, 0.0):
             with pytest.raises(ValueError, match="neither a count nor a share"):
                 OneHot(min_frequency=wrong)
-        assert "no text column" in OneHot().problem(Kinds(True, False, False, False))
+        assert "no text column" in OneHot().problem(table_of())
+        assert "no text column" in OneHot().problem(Kinds(image=True))
 
 
 class TestImpute:
@@ -420,7 +665,8 @@ class TestImpute:
         x[0, 0, 1, 1] = np.nan
         out = fitted(Impute(), x)[1]
         assert out.numeric[0, 0, 1, 1] == np.median(x[1:, 0, 1, 1])
-        assert "images have none" in Impute(indicator=True).problem(Kinds(True, False, True, True))
+        assert "images have none" in Impute(indicator=True).problem(Kinds(image=True))
+        assert "no numeric or text column" in Impute().problem(Kinds())
 
     def test_columns_without_any_value_are_errors(self):
         x = np.array([[1.0, np.nan], [2.0, np.nan]])

@@ -10,13 +10,23 @@ import pytest
 import torch
 from sklearn.linear_model import ElasticNet, Lasso, Ridge
 
-from nnexp.components.optimizers import Moment, Momentum, Optimizer, Sgd
-from nnexp.components.regularizers import Regularizer, Sizes, decay
+from nnexp.components.layer import Slot
+from nnexp.components.layout import Entry, Layout, Scope
+from nnexp.components.optimizer import Batch, Moment, Optimizer
+from nnexp.components.optimizers import Momentum, Sgd
+from nnexp.components.regularizers import Regularizer, Sizes, decay, sparsity
 from nnexp.registry import stack
 
 M, P, W = 3, 9, 6  # members, parameters, weights among them (the rest are biases)
 SIZES = Sizes(batch=32, train=500)
-WEIGHTS = (torch.arange(P) < W).double()
+LAYOUT = Layout(
+    (
+        Entry("0.linear.weight", 0, Slot("weight", (2, 3), "weight", 2, 3), 0, W),
+        Entry("0.linear.bias", 0, Slot("bias", (1, 3), "bias"), W, P),
+    ),
+    P,
+)
+WEIGHTS = Scope((torch.arange(P) < W).double(), LAYOUT)
 
 Value = Callable[[torch.Tensor, float], torch.Tensor]
 
@@ -26,8 +36,19 @@ REFERENCES: dict[str, list[tuple[dict[str, Any], Value]]] = {
         ({"per_example": "batch"}, lambda w, c: c / (2 * 32) * (w**2).sum()),
         ({"per_example": "train"}, lambda w, c: c / (2 * 500) * (w**2).sum()),
     ],
-    "l1": [({"step": "subgradient"}, lambda w, c: 0.5 * c * w.abs().sum())],
+    "l1": [
+        ({"step": "subgradient"}, lambda w, c: 0.5 * c * w.abs().sum()),
+        (
+            {"step": "subgradient", "per_example": "batch"},
+            lambda w, c: c / (2 * 32) * w.abs().sum(),
+        ),
+        (
+            {"step": "subgradient", "per_example": "train"},
+            lambda w, c: c / (2 * 500) * w.abs().sum(),
+        ),
+    ],
     "weight_decay": [({}, lambda w, _: 0.0 * w.sum())],
+    "max_norm": [({}, lambda w, _: 0.0 * w.sum())],
 }
 """Options, and the penalty of one member's weights at coefficient C."""
 
@@ -49,6 +70,8 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def make(name: str, coefficients: list[float], **options: Any) -> tuple[Regularizer, Any]:
     """A regularizer, and its per-member fields as the engine gives them: floats or `[M]`."""
     cls = Regularizer.registered[name]
+    if name == "max_norm":  # a bound of 0 is none
+        coefficients = [c or 2.0 for c in coefficients]
     specs = [cls.model_validate({"coefficient": c, **options}) for c in coefficients]
     hyper = {
         key: torch.as_tensor(v) if isinstance(v, np.ndarray) else v
@@ -92,7 +115,7 @@ def test_the_gradient_is_autograds(
     params, start = random(M, P).to(dtype), random(M, P, seed=1).to(dtype)
     params[:, 0] = 0.0  # where |w| has its kink the subgradient 0 is taken
     grads = start.clone()
-    spec.add_gradient(grads, params, WEIGHTS.to(dtype), hyper, SIZES)
+    spec.add_gradient(grads, params, Scope(WEIGHTS.factor.to(dtype), LAYOUT), hyper, SIZES)
     assert grads.dtype is dtype
     for member, c in enumerate(coefficients):
         leaf = params[member].double().requires_grad_()
@@ -143,7 +166,7 @@ def _acted(
     params, grads = params.clone(), grads.clone()
     spec.add_gradient(grads, params, WEIGHTS, hyper, SIZES)
     spec.before_update(params, WEIGHTS, hyper, lr)
-    spec.after_update(params, WEIGHTS, hyper, lr)
+    spec.after_update(params, WEIGHTS, hyper, lr, SIZES)
     return params, grads
 
 
@@ -153,14 +176,14 @@ def test_float32_parameters_stay_float32_and_in_place(
     name: str, options: dict[str, Any], pack: bool
 ) -> None:
     spec, hyper = make(name, [0.1, 0.2, 0.3] if pack else [0.1] * M, **options)
-    params, weights = random(M, P).float(), WEIGHTS.float()
+    params, weights = random(M, P).float(), Scope(WEIGHTS.factor.float(), LAYOUT)
     where = params.data_ptr()
     lr = torch.full((M, 1), 0.1, dtype=torch.float64) if pack else 0.1
     spec.before_update(params, weights, hyper, lr)
-    spec.after_update(params, weights, hyper, lr)
+    spec.after_update(params, weights, hyper, lr, SIZES)
     assert params.data_ptr() == where
     assert params.dtype is torch.float32
-    if name != "weight_decay":
+    if name not in ("weight_decay", "max_norm"):
         assert spec.penalty(params, weights, hyper, SIZES).dtype is torch.float64
 
 
@@ -181,12 +204,15 @@ def test_a_member_that_diverges_harms_nobody(name: str, options: dict[str, Any])
 # -- decay -----------------------------------------------------------------------------------------
 
 
+BATCH = Batch(torch.zeros(1), lambda params: params.sum(1), torch.zeros(1, dtype=torch.int32))
+
+
 def _descend(
     optimizer: Optimizer,
     regularizers: list[tuple[Regularizer, Any]],
     gradient: Callable[[torch.Tensor], torch.Tensor],
     params: torch.Tensor,
-    weights: torch.Tensor,
+    scope: Scope,
     steps: int,
 ) -> torch.Tensor:
     """What the engine does in an update, for a gradient function."""
@@ -195,12 +221,13 @@ def _descend(
     for step in range(steps):
         grads = gradient(params)
         for spec, own in regularizers:
-            spec.add_gradient(grads, params, weights, own, SIZES)
+            spec.add_gradient(grads, params, scope, own, SIZES)
         for spec, own in regularizers:
-            spec.before_update(params, weights, own, optimizer.lr)
-        optimizer.update(params, grads, state, Moment(step + 1, optimizer.lr, hyper, weights))
+            spec.before_update(params, scope, own, optimizer.lr)
+        now = Moment(step + 1, optimizer.lr, hyper, scope.factor, scope.layout, BATCH)
+        optimizer.update(params, grads, state, now)
         for spec, own in regularizers:
-            spec.after_update(params, weights, own, optimizer.lr)
+            spec.after_update(params, scope, own, optimizer.lr, SIZES)
     return params
 
 
@@ -243,7 +270,7 @@ def test_decay_multiplies_weights_by_one_minus_rate_times_coefficient(
         v[0] if len(set(v)) == 1 else torch.tensor(v, dtype=torch.float64)
         for v in (coefficients, rates)
     )
-    decay(decayed, WEIGHTS, c, lr[:, None] if isinstance(lr, torch.Tensor) else lr)
+    decay(decayed, WEIGHTS.factor, c, lr[:, None] if isinstance(lr, torch.Tensor) else lr)
     for member, share in enumerate(np.multiply(coefficients, rates)):
         expected = params[member, :W] * (1 - share)
         torch.testing.assert_close(decayed[member, :W], expected, rtol=1e-14, atol=0)
@@ -261,7 +288,7 @@ class LeastSquares:
         self.x = draw.standard_normal((60, 8))
         self.y = self.x @ [3.0, -2.0, 0, 0, 0.5, 0, 0, 0] + 1.5 + 0.3 * draw.standard_normal(60)
         self.design = torch.tensor(np.c_[self.x, np.ones(60)])
-        self.weights = (torch.arange(9) < 8).double()
+        self.scope = Scope((torch.arange(9) < 8).double(), Layout())
 
     def gradient(self, params: torch.Tensor) -> torch.Tensor:
         left = params @ self.design.T - torch.tensor(self.y)
@@ -269,7 +296,7 @@ class LeastSquares:
 
     def solve(self, regularizers: list[tuple[Regularizer, Any]], members: int = 1) -> np.ndarray:
         start = torch.zeros(members, 9, dtype=torch.float64)
-        found = _descend(Sgd(lr=0.3), regularizers, self.gradient, start, self.weights, 2000)
+        found = _descend(Sgd(lr=0.3), regularizers, self.gradient, start, self.scope, 2000)
         return found.numpy()
 
     def matches(self, found: np.ndarray, model: Any) -> None:
@@ -319,7 +346,8 @@ def test_the_soft_threshold_by_hand() -> None:
     """½·η·C = 0.5·0.1·4 = 0.2 is taken off every |w|, no further than 0."""
     params = torch.tensor([[1.0, -1.0, 0.2, -0.1, 0.0, 0.3]], dtype=torch.float64)
     spec, hyper = make("l1", [4.0], step="proximal")
-    spec.after_update(params, torch.tensor([1.0, 1, 1, 1, 1, 0]).double(), hyper, 0.1)
+    scope = Scope(torch.tensor([1.0, 1, 1, 1, 1, 0]).double(), Layout())
+    spec.after_update(params, scope, hyper, 0.1, SIZES)
     assert params[0].tolist() == pytest.approx([0.8, -0.8, 0.0, 0.0, 0.0, 0.3], abs=1e-15)
 
 
@@ -330,6 +358,65 @@ def test_proximal_adds_no_gradient() -> None:
     assert (grads == 0).all()
 
 
+@pytest.mark.parametrize("divisor", ["batch", "train"])
+def test_the_proximal_threshold_a_example(divisor: str) -> None:
+    spec, hyper = make("l1", [4.0], step="proximal", per_example=divisor)
+    plain, own = make("l1", [4.0 / getattr(SIZES, divisor)], step="proximal")
+    found, expected = random(1, P), random(1, P)
+    spec.after_update(found, WEIGHTS, hyper, 0.1, SIZES)
+    plain.after_update(expected, WEIGHTS, own, 0.1, SIZES)
+    torch.testing.assert_close(found, expected, rtol=1e-15, atol=0)
+    assert not torch.equal(found, random(1, P))
+
+
+# -- the norm of a unit's weights ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coefficients", [[0.8] * M, [0.5, 1.0, 100.0]])
+def test_max_norm_is_torchs_renorm_of_the_columns(coefficients: list[float]) -> None:
+    spec, hyper = make("max_norm", coefficients)
+    start = random(M, P)
+    params = start.clone()
+    spec.after_update(params, WEIGHTS, hyper, 0.1, SIZES)
+    for member, c in enumerate(coefficients):
+        expected = torch.renorm(start[member, :W].view(2, 3), 2, 1, c)
+        torch.testing.assert_close(params[member, :W].view(2, 3), expected, rtol=1e-6, atol=0)
+        norms = params[member, :W].view(2, 3).norm(dim=0)
+        assert (norms <= c * (1 + 1e-14)).all()
+    assert torch.equal(params[:, W:], start[:, W:])
+    assert not torch.equal(params, start)
+
+
+def test_max_norm_of_kernels_by_layer_and_of_frozen_layers() -> None:
+    shapes = {"0.conv2d": (4, 3, 2, 2), "1.conv2d": (2, 4, 1, 1), "2.conv2d": (2, 2, 1, 1)}
+    entries, at = list[Entry](), 0
+    for layer, (name, shape) in enumerate(shapes.items()):
+        stop = at + int(np.prod(shape))
+        entries.append(Entry(f"{name}.weight", layer, Slot("weight", shape, "weight"), at, stop))
+        at = stop
+    layout = Layout(tuple(entries), at)
+    factor, rate = torch.ones(at).double(), torch.full((1, at), 0.1)
+    factor[:48] = 2.0
+    factor[48:56] = 0.0  # left alone
+    rate[:, 56:] = 0.0  # frozen
+    spec, hyper = make("max_norm", [0.3])
+    start = random(1, at)
+    params = start.clone()
+    spec.after_update(params, Scope(factor, layout), hyper, rate, SIZES)
+    expected = torch.renorm(start[0, :48].view(4, 3, 2, 2), 2, 0, 0.6)
+    torch.testing.assert_close(params[0, :48].view(4, 3, 2, 2), expected, rtol=1e-6, atol=0)
+    assert torch.equal(params[:, 48:], start[:, 48:])
+
+
+def test_sparsity_counts_zeros_and_small_weights() -> None:
+    params = torch.tensor(
+        [[0.0, 5e-4, -5e-4, 1e-3, 1.0, -0.0, 0.0, 0.0, 0.0], [1.0] * 9], dtype=torch.float64
+    )
+    zeros, small = sparsity(params, WEIGHTS)
+    assert zeros.tolist() == pytest.approx([2 / 6, 0.0])
+    assert small.tolist() == pytest.approx([4 / 6, 0.0])
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -338,6 +425,8 @@ def test_proximal_adds_no_gradient() -> None:
         {"name": "l2", "coefficient": 1, "per_example": "all"},
         {"name": "l1", "coefficient": 1, "step": "hard"},
         {"name": "weight_decay", "coefficient": float("inf")},
+        {"name": "max_norm", "coefficient": 0},
+        {"name": "max_norm", "coefficient": 1, "biases": True},
     ],
 )
 def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:

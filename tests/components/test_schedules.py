@@ -12,14 +12,20 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch.optim import lr_scheduler
 
 from nnexp.components.schedules import (
     ConstantRate,
+    Cosine,
+    Cyclic,
     Exponential,
     Inverse,
+    InverseSqrt,
+    MultiStep,
     Newbob,
     OneCycle,
+    Plateau,
     Progress,
     Schedule,
     StepDecay,
@@ -42,10 +48,11 @@ def course(
     """The factor of every update; `dev` has the monitored value of each epoch, else it rises."""
     state, factors = schedule.start(), []
     for step in range(epochs * steps):
-        factors.append(schedule.factor(Progress(step, steps, epochs), state))
+        factors.append(schedule.factor(Progress(step, steps, epochs * steps), state))
         if (step + 1) % steps == 0:
             epoch = step // steps
-            state = keep(schedule.observe(state, float(epoch) if dev is None else dev[epoch]))
+            value = float(epoch) if dev is None else dev[epoch]
+            state = keep(schedule.observe(state, {"dev/loss": value, "train/loss": -1.0}))
     return factors
 
 
@@ -85,6 +92,37 @@ def one_cycle_of_torch(spec: OneCycle, total: int, what: str = "lr") -> Course:
         )
 
     return torchs(make, total, what)
+
+
+def cyclic_of_torch(spec: Cyclic, what: str) -> Course:
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return lr_scheduler.CyclicLR(
+            optimizer,
+            spec.low,
+            1.0,
+            step_size_up=spec.up * STEPS,
+            step_size_down=None if spec.down is None else spec.down * STEPS,
+            mode=spec.mode,
+            gamma=spec.gamma,
+            base_momentum=spec.base_momentum,
+            max_momentum=spec.max_momentum,
+        )
+
+    return torchs(make, TOTAL, what)
+
+
+def plateau_of_torch(spec: Plateau, losses: Sequence[float]) -> Course:
+    """The rate of each epoch, from torch's scheduler."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    scheduler = lr_scheduler.ReduceLROnPlateau(
+        optimizer, "min", spec.gamma, spec.patience, spec.threshold,
+        cooldown=spec.cooldown, min_lr=spec.floor, eps=0.0,
+    )  # fmt: skip
+    found = []
+    for loss in losses:
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        scheduler.step(loss)
+    return found
 
 
 REFERENCES: dict[str, list[tuple[Schedule, Callable[[], Course]]]] = {
@@ -129,6 +167,62 @@ REFERENCES: dict[str, list[tuple[Schedule, Callable[[], Course]]]] = {
             lambda: torchs(lambda o: lr_scheduler.LambdaLR(o, lambda n: 1 / (1 + n / 2))),
         ),
     ],
+    "multi_step": [
+        (
+            MultiStep(milestones=[5, 12]),
+            lambda: held(torchs(lambda o: lr_scheduler.MultiStepLR(o, [5, 12]), EPOCHS)),
+        ),
+        (
+            MultiStep(milestones=[0.5, 2.25], gamma=0.3, per="step"),
+            lambda: torchs(lambda o: lr_scheduler.MultiStepLR(o, [2, 9], 0.3)),
+        ),
+        (
+            MultiStep(milestones=[2, 4], factors=[0.7, 0.2]),
+            lambda: held([1.0] * 2 + [0.7] * 2 + [0.2] * (EPOCHS - 4)),
+        ),
+    ],
+    "inverse_sqrt": [
+        (InverseSqrt(), lambda: held([1 / math.sqrt(t + 1) for t in range(EPOCHS)])),
+        (
+            InverseSqrt(k=0.5, per="step"),
+            lambda: torchs(lambda o: lr_scheduler.LambdaLR(o, lambda n: 0.5 / (n / 4 + 1) ** 0.5)),
+        ),
+    ],
+    "cosine": [
+        (
+            Cosine(),
+            lambda: held(torchs(lambda o: lr_scheduler.CosineAnnealingLR(o, EPOCHS), EPOCHS)),
+        ),
+        (
+            Cosine(floor=0.1, per="step"),
+            lambda: torchs(lambda o: lr_scheduler.CosineAnnealingLR(o, TOTAL, 0.1)),
+        ),
+        *(
+            (
+                Cosine(restart=3.0, stretch=stretch, floor=0.05, per="step"),
+                lambda stretch=stretch: torchs(
+                    lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 12, stretch, 0.05)
+                ),
+            )
+            for stretch in (1, 2)
+        ),
+    ],
+    "cyclic": [
+        (spec, lambda spec=spec: cyclic_of_torch(spec, "lr"))
+        for spec in [
+            Cyclic(),
+            Cyclic(mode="triangular2", low=0.01),
+            Cyclic(mode="exp_range", gamma=0.99, up=1.5, down=4.0),
+        ]
+    ],
+    "plateau": [
+        (spec, lambda spec=spec: held(plateau_of_torch(spec, [float(e) for e in range(EPOCHS)])))
+        for spec in [
+            Plateau(),
+            Plateau(gamma=0.5, patience=0, floor=0.2),
+            Plateau(patience=2, cooldown=3),
+        ]
+    ],
     "newbob": [  # the dev error of `course` rises in every epoch
         (Newbob(), lambda: held([1.0, *(0.5**n for n in range(EPOCHS - 1))])),
         (Newbob(per="step"), lambda: held([1.0, *(0.5**n for n in range(EPOCHS - 1))])),
@@ -164,7 +258,8 @@ def test_a_course_is_its_references(schedule: Schedule, expected: Callable[[], C
 @pytest.mark.parametrize("name", REFERENCES)
 def test_the_first_reference_has_no_options(name: str) -> None:
     schedule = REFERENCES[name][0][0]
-    assert schedule == type(schedule)()
+    needed = {"milestones": schedule.milestones} if isinstance(schedule, MultiStep) else {}
+    assert schedule == type(schedule)(**needed)
     assert schedule.warmup is None
 
 
@@ -195,29 +290,29 @@ def test_one_cycle_is_torchs_with_any_options(spec: OneCycle, epochs: int, steps
     assume(abs(spec.pct_start * total - 1) > 1e-9)  # torch divides by zero there
     factors = course(spec, epochs=epochs, steps=steps)
     assert factors == pytest.approx(one_cycle_of_torch(spec, total), rel=1e-9, abs=1e-12)
-    momenta = [spec.momentum(Progress(step, steps, epochs)) for step in range(total)]
+    momenta = [spec.momentum(Progress(step, steps, epochs * steps)) for step in range(total)]
     expected = one_cycle_of_torch(spec, total, "momentum")
     assert momenta == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_one_cycle_peaks_at_once_where_torch_would_divide_by_zero() -> None:
     spec = OneCycle(pct_start=0.1)
-    assert spec.factor(Progress(0, 10, 1), {}) == 1.0
+    assert spec.factor(Progress(0, 10, 10), {}) == 1.0
 
 
 def test_one_cycle_without_momentum_leaves_the_optimizers_own() -> None:
-    assert OneCycle(cycle_momentum=False).momentum(Progress(3, 4, 5)) is None
+    assert OneCycle(cycle_momentum=False).momentum(Progress(3, 4, 20)) is None
     for name, cases in REFERENCES.items():
-        if name != "one_cycle":
-            assert cases[0][0].momentum(Progress(3, 4, 5)) is None
+        if name not in ("one_cycle", "cyclic"):
+            assert cases[0][0].momentum(Progress(3, 4, 20)) is None
 
 
 def test_one_cycle_stays_at_its_last_rate_when_training_goes_on() -> None:
     spec = OneCycle()
-    last = spec.factor(Progress(TOTAL - 1, STEPS, EPOCHS), {})
+    last = spec.factor(Progress(TOTAL - 1, STEPS, TOTAL), {})
     assert last == pytest.approx(1 / 25 / 1e4, rel=1e-9)
-    assert spec.factor(Progress(TOTAL + 50, STEPS, EPOCHS), {}) == pytest.approx(last, rel=1e-9)
-    assert spec.momentum(Progress(TOTAL + 50, STEPS, EPOCHS)) == pytest.approx(0.95)
+    assert spec.factor(Progress(TOTAL + 50, STEPS, TOTAL), {}) == pytest.approx(last, rel=1e-9)
+    assert spec.momentum(Progress(TOTAL + 50, STEPS, TOTAL)) == pytest.approx(0.95)
 
 
 def test_a_triangle_is_the_linear_cycle() -> None:
@@ -256,7 +351,7 @@ def test_newbob_stops_below_its_floor_only() -> None:
     spec, stops, factors = Newbob(floor=0.25), [], []
     state = spec.start()
     for dev in range(6):
-        state = spec.observe(state, float(dev))
+        state = spec.observe(state, {"dev/loss": float(dev)})
         stops.append(state["stop"])
         factors.append(state["factor"])
     assert factors == [1, 0.5, 0.25, 0.125, 0.0625, 0.03125]
@@ -267,14 +362,68 @@ def test_newbob_without_a_floor_never_stops() -> None:
     spec = Newbob()
     state = spec.start()
     for dev in range(2000):  # the factor underflows to 0
-        state = spec.observe(state, float(dev))
+        state = spec.observe(state, {"dev/loss": float(dev)})
         assert not state["stop"]
     assert spec.at(0.0, Progress(0, 1, 1), state) == 0.0
 
 
 def test_only_newbob_needs_a_dev_split() -> None:
     assert [n for n, c in Schedule.registered.items() if getattr(c, "needs_dev")] == ["newbob"]
-    assert [n for n, c in Schedule.registered.items() if getattr(c, "uses_total")] == ["one_cycle"]
+    total = {n for n, c in Schedule.registered.items() if getattr(c, "uses_total")}
+    assert total == {"one_cycle", "cosine"}
+
+
+# -- plateau and cycles ----------------------------------------------------------------------------
+
+
+@given(
+    st.builds(
+        Plateau,
+        gamma=st.floats(0.01, 0.99),
+        patience=st.integers(0, 4),
+        threshold=st.floats(0, 0.5),
+        cooldown=st.integers(0, 4),
+        floor=st.floats(0, 0.5),
+    ),
+    st.lists(st.floats(0, 10), min_size=2, max_size=60),
+)
+def test_plateau_is_torchs_whatever_the_losses(spec: Plateau, losses: list[float]) -> None:
+    found = course(spec, losses, epochs=len(losses), steps=1)
+    assert found == pytest.approx(plateau_of_torch(spec, losses), rel=1e-12)
+
+
+def test_plateau_watches_the_training_loss_where_there_is_no_dev() -> None:
+    spec, state = Plateau(patience=0, gamma=0.5), Plateau().start()
+    for loss in (3.0, 3.0, 3.0):
+        state = spec.observe(state, {"train/loss": loss, "dev/accuracy": 0.5})
+    assert state["factor"] == 0.25
+
+
+def test_a_cycles_momentum_is_torchs() -> None:
+    spec = Cyclic(mode="triangular2", base_momentum=0.7, max_momentum=0.95)
+    found = [spec.momentum(Progress(step, STEPS, TOTAL)) for step in range(TOTAL)]
+    assert found == pytest.approx(cyclic_of_torch(spec, "momentum"), rel=1e-9)
+    assert Cyclic(cycle_momentum=False).momentum(Progress(3, 4, 20)) is None
+
+
+def test_a_manual_list_of_rates() -> None:
+    spec = MultiStep(milestones=[0, 1, 3], factors=[2.0, 0.5, 0.0])
+    assert course(spec, epochs=5, steps=1) == [2.0, 0.5, 0.5, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"milestones": [3, 2]},
+        {"milestones": [2, 2]},
+        {"milestones": []},
+        {"milestones": [1, 2], "factors": [0.5]},
+        {"milestones": [-1.0]},
+    ],
+)
+def test_milestones_rise_and_factors_go_with_them(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        MultiStep.model_validate({"name": "multi_step", **bad})
 
 
 # -- warm-up ---------------------------------------------------------------------------------------
@@ -303,7 +452,7 @@ def test_warm_up_for_a_fraction_of_a_step() -> None:
 def test_warm_up_composes_with_every_schedule(name: str, warmup: Warmup) -> None:
     for schedule, _ in REFERENCES[name]:
         warm = schedule.model_copy(update={"warmup": warmup})
-        rise = [warmup.factor(Progress(step, STEPS, EPOCHS)) for step in range(TOTAL)]
+        rise = [warmup.factor(Progress(step, STEPS, TOTAL)) for step in range(TOTAL)]
         assert rise[0] < rise[1] < 1.0 == rise[-1]
         product_ = [a * b for a, b in zip(course(schedule), rise, strict=True)]
         assert course(warm) == pytest.approx(product_, rel=1e-15)
@@ -330,6 +479,41 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
         warmup=Warmups,
         gamma=st.none() | Positive,
         rate=st.none() | st.floats(0, 1000),
+    ),
+    "multi_step": st.builds(
+        MultiStep,
+        per=Per,
+        warmup=Warmups,
+        milestones=st.sets(st.floats(0, 1e7), min_size=1, max_size=9).map(sorted),
+        gamma=st.floats(0, 1, exclude_min=True),
+    ),
+    "inverse_sqrt": st.builds(InverseSqrt, per=Per, warmup=Warmups, k=Positive),
+    "cosine": st.builds(
+        Cosine,
+        per=Per,
+        warmup=Warmups,
+        floor=st.floats(0, 1, exclude_max=True),
+        restart=st.none() | st.floats(1e-3, 1e7),
+        stretch=st.floats(1, 100),
+    ),
+    "cyclic": st.builds(
+        Cyclic,
+        warmup=Warmups,
+        mode=st.sampled_from(["triangular", "triangular2", "exp_range"]),
+        low=st.floats(0, 1, exclude_max=True),
+        up=st.floats(1e-6, 1e6),
+        down=st.none() | st.floats(1e-6, 1e6),
+        gamma=Positive,
+    ),
+    "plateau": st.builds(
+        Plateau,
+        per=Per,
+        warmup=Warmups,
+        gamma=st.floats(0, 1, exclude_min=True, exclude_max=True),
+        patience=st.integers(0, 100),
+        threshold=st.floats(0, 1, exclude_max=True),
+        cooldown=st.integers(0, 100),
+        floor=st.floats(0, 1, exclude_max=True),
     ),
     "inverse": st.builds(Inverse, per=Per, warmup=Warmups, rate=st.floats(0, 1000)),
     "newbob": st.builds(
@@ -369,11 +553,11 @@ def test_factors_are_shares_and_state_is_plain(name: str, data: st.DataObject) -
     assert all(0.0 <= factor <= 1.0 + 1e-15 for factor in factors)  # cos is rounded
     again = course(schedule, dev, epochs, steps, keep=lambda s: json.loads(json.dumps(s)))
     assert again == factors
-    momentum = schedule.momentum(Progress(data.draw(st.integers(0, 100)), steps, epochs))
+    momentum = schedule.momentum(Progress(data.draw(st.integers(0, 100)), steps, epochs * steps))
     assert momentum is None or 0.0 <= momentum < 1.0
 
 
-@pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "one_cycle"])
+@pytest.mark.parametrize("name", [n for n in STRATEGIES if n not in ("one_cycle", "cyclic")])
 @given(st.data())
 @settings(max_examples=20, deadline=None)
 def test_a_rate_per_epoch_is_held_within_it(name: str, data: st.DataObject) -> None:
@@ -386,9 +570,9 @@ def test_a_rate_per_epoch_is_held_within_it(name: str, data: st.DataObject) -> N
 
 @given(STRATEGIES["newbob"], st.lists(st.floats(0, 1e30), min_size=2, max_size=2))
 def test_observing_leaves_the_old_state_alone(schedule: Newbob, dev: list[float]) -> None:
-    state = schedule.observe(schedule.start(), dev[0])
+    state = schedule.observe(schedule.start(), {"dev/loss": dev[0]})
     copy = dict(state)
-    schedule.observe(state, dev[1])
+    schedule.observe(state, {"dev/loss": dev[1]})
     assert state == copy
 
 

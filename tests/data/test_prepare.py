@@ -8,7 +8,20 @@ from sklearn.preprocessing import StandardScaler
 
 from nnexp.components import table as table_module
 from nnexp.components.datasets import BreastCancer, Diabetes, Digits, Iris, Npy
-from nnexp.components.preprocessing import Impute, MinMax, OneHot, Pca, PcaWhiten, Standardize
+from nnexp.components.preprocessing import (
+    Center,
+    Impute,
+    Lda,
+    Log1p,
+    MinMax,
+    OneHot,
+    Pca,
+    PcaWhiten,
+    Quantile,
+    Standardize,
+    Step,
+    ZcaWhiten,
+)
 from nnexp.components.table import Features, Table
 from nnexp.data.prepare import Pipeline, check_steps, default_steps, prepare
 from nnexp.data.splits import Split, assign
@@ -24,6 +37,14 @@ def mixed(n=60, gaps=True, text=True):
     words = rng.choice(np.array(["u", "v", "w"], object), (n, 1 if text else 0))
     features = Features(x, ("a", "b"), words, ("c",) if text else ())
     return Table(features, np.arange(n) % 2, ("no", "yes"), ("y",), np.arange(n))
+
+
+def labelled(n=60, seed=0):
+    """Two columns and three labels."""
+    rng = np.random.default_rng(seed)
+    features = Features.of(rng.standard_normal((n, 2)))
+    target = (rng.random((n, 3)) < 0.4).astype(float)
+    return Table(features, target, None, ("p", "q", "r"), np.arange(n), multilabel=True)
 
 
 def prepared(table, steps=None, **options):
@@ -80,6 +101,37 @@ class TestPrepare:
         found = prepared(Iris().load(), scale_target=True)
         assert found.targets.dtype == np.int64
         assert found.target_scale is None
+
+    def test_labels_stay_0_and_1(self):
+        table = labelled()
+        found = prepared(table, scale_target=True)
+        assert found.target_scale is None
+        assert found.targets.dtype == np.float32
+        np.testing.assert_array_equal(found.targets, table.target)
+        assert found.pipeline.task == "multilabel"
+        assert not any("label" in note for note in found.notes)
+        target = table.target.copy()
+        target[found.parts["train"], 1] = 1
+        found = prepared(replace(table, target=target))
+        assert "label q has one value only in training" in found.notes
+
+    def test_steps_of_some_columns_compose(self):
+        table = BreastCancer().load()
+        steps = [Standardize(columns=["mean *"]), Pca(columns=["worst *"], components=2), Center()]
+        found = prepared(table, steps, precision="float64")
+        assert found.input_shape == (22,)
+        affine = found.pipeline.affine()
+        np.testing.assert_allclose(affine(table.features.flat()), found.inputs, atol=1e-9)
+
+    def test_classes_of_one_example_and_absent_ones_harm_no_step(self):
+        table = mixed(gaps=False, text=False)
+        target = np.arange(60) % 2
+        target[[0, 40]] = 2, 3  # a class of one training example, and one that training lacks
+        table = replace(table, target=target, classes=("a", "b", "c", "d"))
+        parts = {"train": np.arange(30), "test": np.arange(30, 60)}
+        found = prepare(table, parts, [Standardize(), Lda()])
+        assert np.isfinite(found.inputs).all()
+        assert found.pipeline.class_counts == (14, 15, 1, 0)
 
     def test_data_beyond_the_limit_are_read_as_needed(self, tmp_path, monkeypatch):
         rng = np.random.default_rng(0)
@@ -168,11 +220,20 @@ class TestProblems:
         assert check_steps([PcaWhiten(), OneHot()], only.features)[0][0] == 0
         assert check_steps([OneHot(), PcaWhiten()], only.features) == []
 
+    def test_projections_onto_classes_need_classes(self):
+        table = Diabetes().load()
+        found = check_steps([Standardize(), Lda()], table.features, task=table.task)
+        assert [number for number, _ in found] == [1]
+        with pytest.raises(DataError, match="lda: needs classes to tell apart, and the target is"):
+            prepared(table, [Lda()])
+        with pytest.raises(DataError, match="the target is labels"):
+            prepared(labelled(), [Lda()])
+
     def test_all_are_told_with_the_columns_and_counts(self):
         with pytest.raises(DataError) as caught:
             prepared(mixed(), [Standardize()])
         assert str(caught.value).splitlines() == [
-            "preprocessing: standardize: there are missing values: put `impute` before it",
+            "preprocessing: standardize: there are missing values in b: put `impute` before it",
             "preprocessing: columns c hold text: add `one_hot`",
             "missing values: 9 in b",
         ]
@@ -255,6 +316,35 @@ class TestNewData:
         with pytest.raises(DataError, match="examples have shape"):
             images.transform(Features.of(np.zeros((2, 1, 9, 9))))
 
+    def test_gaps_where_no_step_fills_any(self):
+        table = mixed()
+        table.features.numeric[3, 0] = np.nan
+        complete = replace(table.features, numeric=np.nan_to_num(table.features.numeric))
+        steps = [Impute(columns=["b"]), Standardize(), OneHot()]
+        pipeline = prepared(replace(table, features=complete), steps).pipeline
+        with pytest.raises(DataError, match=r"none were in training: 1 in a$"):
+            pipeline.transform(table.features)
+        assert np.isfinite(pipeline.transform(mixed().features)[0]).all()
+
+    def test_negative_counts_are_told(self):
+        table = mixed(gaps=False, text=False)
+        positive = with_features(table, numeric=np.abs(table.features.numeric))
+        pipeline = prepared(positive, [Log1p(columns=["b"])]).pipeline
+        low = np.array([[-1.0, -5.0], [1.0, 5.0], [1.0, -1.0]])
+        inputs, notes = pipeline.transform(replace(table.features, numeric=low, categorical=EMPTY))
+        assert notes == ["b: negative, taken as 0 by log1p (2 rows)"]
+        np.testing.assert_allclose(inputs, [[-1, 0], [1, np.log(6)], [1, 0]], rtol=1e-6)
+
+    def test_labels_are_not_numbers(self):
+        table = labelled()
+        numbers = replace(table, multilabel=False)
+        with pytest.raises(DataError, match="was labels in training, and is real-valued here"):
+            prepared(table).pipeline.encode(numbers)
+        with pytest.raises(DataError, match="was real-valued in training, and is labels here"):
+            prepared(numbers).pipeline.encode(table)
+        with pytest.raises(DataError, match="was classes in training, and is labels here"):
+            prepared(mixed()).pipeline.encode(table)
+
     def test_classes_are_found_by_name(self):
         pipeline = prepared(mixed()).pipeline
         other = replace(mixed(), target=np.zeros(60, np.int64), classes=("yes",))
@@ -269,7 +359,72 @@ class TestNewData:
             regression.encode(replace(real, target=np.zeros((60, 2))))
 
 
+EMPTY = np.empty((3, 0), object)
+
+STORED = {
+    "center": Center(columns=["m*"]),
+    "impute": Impute(indicator=True),
+    "lda": Lda(components=1),
+    "log1p": Log1p(columns=["mean area", "worst *"]),
+    "min_max": MinMax(low=-1.0),
+    "one_hot": OneHot(columns=["c"]),
+    "pca": Pca(components=0.9),
+    "pca_whiten": PcaWhiten(columns=["worst *"]),
+    "quantile": Quantile(quantiles=10),
+    "standardize": Standardize(factors={"mean area": 0.5}),
+    "zca_whiten": ZcaWhiten(components=3, columns=["mean *"]),
+}
+
+
+def table_for(step):
+    """A table with text for the step that needs it."""
+    return mixed(gaps=False) if step.component == "one_hot" else BreastCancer().load()
+
+
 class TestStorage:
+    def test_every_step_is_tried(self):
+        ours = {n for n, c in Step.registered.items() if c.__module__.startswith("nnexp.")}
+        assert STORED.keys() == ours
+
+    @pytest.mark.parametrize("step", STORED.values(), ids=STORED)
+    def test_every_step_comes_back_the_same(self, step):
+        table = table_for(step)
+        found = prepared(table, [step])
+        arrays, plain = found.to_arrays()
+        back = Pipeline.from_arrays(arrays, json.loads(json.dumps(plain)))
+        assert back.steps == (step,)
+        np.testing.assert_array_equal(back.transform(table.features)[0], found.inputs)
+
+    @pytest.mark.parametrize("step", STORED.values(), ids=STORED)
+    def test_a_state_that_does_not_fit_is_refused(self, step):
+        arrays, plain = prepared(table_for(step), [step]).to_arrays()
+        for name, array in arrays.items():
+            rest = {key: value for key, value in arrays.items() if key != name}
+            if name.endswith("variances"):
+                continue  # nothing is computed with them
+            wider = {**arrays, name: np.ones((*array.shape[:-1], array.shape[-1] + 1))}
+            for changed in (rest, wider):
+                with pytest.raises(DamagedRun, match="does not fit together"):
+                    Pipeline.from_arrays(changed, plain)
+        if step.columns is not None:
+            wrong = {**plain["steps"][0]["step"], "columns": ["nowhere"]}
+            steps = [{**plain["steps"][0], "step": wrong}]
+            with pytest.raises(DamagedRun, match="no column matches nowhere"):
+                Pipeline.from_arrays(arrays, {**plain, "steps": steps})
+
+    def test_the_task_is_kept(self):
+        table = labelled()
+        found = prepared(table)
+        arrays, plain = found.to_arrays()
+        back = Pipeline.from_arrays(arrays, json.loads(json.dumps(plain)))
+        assert back.task == "multilabel"
+        np.testing.assert_array_equal(back.encode(table), found.targets)
+        for changes in ({"task": "classification"}, {"classes": ["a"]}, {"class_counts": [3]}):
+            with pytest.raises(DamagedRun, match="does not fit together"):
+                Pipeline.from_arrays(arrays, {**plain, **changes})
+        with pytest.raises(DamagedRun, match="task"):
+            Pipeline.from_arrays(arrays, {**plain, "task": "guessing"})
+
     @pytest.mark.parametrize(
         ("table", "steps"),
         [
@@ -289,7 +444,7 @@ class TestStorage:
 
     def test_damage_is_told(self):
         arrays, plain = prepared(Iris().load()).to_arrays()
-        for key in ("steps", "classes", "shape"):
+        for key in ("steps", "classes", "shape", "task"):
             with pytest.raises(DamagedRun, match=f"{key}: Field required"):
                 Pipeline.from_arrays(arrays, {k: v for k, v in plain.items() if k != key})
         unknown = {**plain, "steps": [{"step": {"name": "none"}, "state": {}}]}

@@ -62,8 +62,10 @@ def pack() -> Callable[..., Pack]:
             "test": where[None, cut[1] :],
         }
         feed = Feed(
-            torch.tensor(x, dtype=dtype), torch.tensor(y), parts, [0] * len(members), None, ()
-        )
-        return Pack(members, Signature(shape, classes, cut[0]), feed, torch.device("cpu"))
+            torch.tensor(x, dtype=dtype), torch.tensor(y), parts, [0] * len(members), None, (),
+            counts=np.bincount(y[: cut[0]], minlength=classes)[None],
+        )  # fmt: skip
+        names = tuple("abcdefghijklmnopqrstuvwxyz"[:classes])
+        return Pack(members, Signature(shape, classes, cut[0], names), feed, torch.device("cpu"))
 
     return make

@@ -1,0 +1,172 @@
+"""What every component that trains must hold: a step in a pack is a step alone, and training goes
+on to the bit. A new component is tested here without a line, unless it needs parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from nnexp.components.schedules import Progress
+from nnexp.registry import FAMILIES, Spec
+from nnexp.train import step
+from nnexp.train.feed import at
+from nnexp.train.loop import Hooks, Pack, train
+from nnexp.train.program import Signature
+from nnexp.train.state import TrainState
+
+ROW, IMAGE, SIGNAL = (6,), (2, 6, 6), (2, 8)
+HEAD: list[Any] = ["flatten", "linear"]
+BARE = {"global_avg_pool", "global_max_pool", "linear", "residual"}
+"""Layers that give a row."""
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "layer.conv2d": {"channels": 3},
+    "layer.conv1d": {"channels": 3},
+    "layer.conv_transpose2d": {"channels": 3},
+    "layer.linear": {"units": 5},
+    "layer.reshape": {"shape": [2, 3]},
+    "layer.residual": {"layers": [{"name": "linear", "units": 6}, "relu"]},
+    "model.sequential": {"layers": [{"name": "linear", "units": 5}, "tanh", "linear"]},
+    "schedule.multi_step": {"milestones": [1, 2]},
+}
+"""Parameters of components that can't do without."""
+REGULARIZATION: dict[str, float] = {"max_norm": 0.5}
+"""Coefficients that are felt, where 0.01 is not."""
+EXCUSED = {
+    "initialization.from_run": "needs a run; tests/components/test_inits.py trains with one",
+}
+SHAPES: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(["conv1d", "max_pool1d", "avg_pool1d"], SIGNAL),
+    **dict.fromkeys(["linear", "reshape", "residual", "layer_norm"], ROW),
+}
+
+
+def spec(family: str, name: str) -> Any:
+    return {"name": name, **NEEDS.get(f"{family}.{name}", {})}
+
+
+def case(family: str, name: str) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Keys of an experiment that has the component, and the shape of its examples."""
+    one = spec(family, name)
+    if family == "layer":
+        shape = SHAPES.get(name, IMAGE)
+        head = ["linear"] if name in BARE else HEAD
+        return {"model": {"name": "sequential", "layers": [one, *head]}}, shape
+    if family == "activation":
+        model = {"name": "mlp", "hidden": [7, 6], "activation": one, "batch_norm": True}
+        return {"model": model}, ROW
+    if family == "model":
+        return {"model": one}, IMAGE if name == "cnn" else ROW
+    if family == "regularization":
+        return {"regularization": {name: REGULARIZATION.get(name, 0.01)}}, ROW
+    return {family: one}, ROW
+
+
+def classes(loss: Any) -> int:
+    return 2 if "binary" in str(loss) else 3
+
+
+CASES = [
+    (family, name)
+    for family in (
+        *("layer", "activation", "model", "initialization", "loss"),
+        *("regularization", "optimizer", "schedule", "sampler"),
+    )
+    for name in sorted(FAMILIES[family].registered)
+    if f"{family}.{name}" not in EXCUSED
+    and not (family == "layer" and name in FAMILIES["activation"].registered)
+]
+Every = pytest.mark.parametrize(("family", "name"), CASES)
+
+
+def trained_pack(
+    experiment: Any, pack: Any, family: str, name: str, precision: str, count: int = 3
+) -> Pack:
+    """A pack of members that differ in seed, rate and penalty."""
+    keys, shape = case(family, name)
+    loss = FAMILIES["loss"].registered[name] if family == "loss" else None
+    task = getattr(loss, "tasks")[0] if loss is not None else "classification"
+    members = []
+    for number in range(count):
+        optimizer = dict(keys.get("optimizer", {"name": "momentum"}))
+        optimizer.setdefault("lr", 0.02 * (1 + number))
+        all_keys = {
+            "task": task,
+            "seed": number,
+            "metrics": ["loss"],
+            "training": {"epochs": 3, "batch_size": 16, "precision": precision},
+            "regularization": {"l2": 1e-3 * number},
+            **keys,
+            "optimizer": optimizer,
+        }
+        members.append(experiment(**all_keys))
+    made: Pack = pack(members, shape, classes(keys.get("loss")))
+    if task != "classification":
+        values = torch.nn.functional.one_hot(made.feed.targets, 3)
+        made.feed.targets = values.to(made.feed.inputs.dtype)  # type: ignore[union-attr]
+        made.feed.counts, made.signature = None, Signature(shape, 3, made.signature.train_rows)
+    return made
+
+
+def one_step(pack: Pack, rows: list[int], state: TrainState, number: int) -> dict[str, Any]:
+    """The tensors of some members after a step from a state of the whole pack."""
+    program = pack.program(rows)
+    working = step.Working(program, {k: v[rows].clone() for k, v in state.tensors.items()})
+    order = working.order(pack.feed, 0, rows, 16)[:, :16]
+    x, y = pack.feed.gather(at(pack.feed.rows("train", rows), order), program.size)
+    members = [state.members[r] for r in rows]
+    lr, momentum = step.rates(program, members, Progress(number, 4, 12))
+    losses = working.step(x, y, number, lr, momentum)
+    program.sampler.observe(working.sampler_state, order, losses)
+    return working.tensors
+
+
+@Every
+def test_a_step_in_a_pack_is_a_step_alone(
+    experiment: Any, pack: Any, family: str, name: str
+) -> None:
+    together = trained_pack(experiment, pack, family, name, "float64")
+    state = together.start()
+    for number in range(3):
+        after = one_step(together, [0, 1, 2], state, number)
+        for member in range(3):
+            for key, tensor in one_step(together, [member], state, number).items():
+                if not tensor.numel():
+                    continue
+                finite = tensor[0].isfinite()
+                assert torch.equal(finite, after[key][member].isfinite())
+                scale = max(float(tensor[0][finite].abs().max()) if finite.any() else 0.0, 1e-30)
+                apart = (after[key][member] - tensor[0])[finite].abs()
+                assert not len(apart) or float(apart.max()) <= 1e-12 * scale, (key, number, member)
+        state.tensors = after
+
+
+@Every
+def test_it_goes_on_to_the_bit(experiment: Any, pack: Any, family: str, name: str) -> None:
+    one = trained_pack(experiment, pack, family, name, "float32", 2)
+    saved: list[tuple[dict[str, torch.Tensor], str]] = []
+
+    def keep(now: TrainState) -> None:
+        copied = {k: v.clone() for k, v in now.tensors.items()}
+        saved.append((copied, json.dumps(now.to_json())))
+
+    whole = one.start()
+    start = whole.tensors["params"].clone()
+    train(one, whole, Hooks(lambda: True, keep))
+    assert (whole.tensors["params"] != start).any(1).all()  # every member has learnt
+    for tensors, text in saved[1::3]:
+        again = TrainState.from_parts(tensors, json.loads(text), one.device)
+        train(one, again, Hooks())
+        for key, tensor in whole.tensors.items():
+            assert torch.equal(tensor, again.tensors[key]), key
+        assert again.to_json() == whole.to_json()
+
+
+def test_every_family_that_trains_is_here() -> None:
+    tested = {family for family, _ in CASES}
+    untrained = {"dataset", "preprocessing", "split", "metric"}
+    assert {name for name in FAMILIES if issubclass(FAMILIES[name], Spec)} == tested | untrained
