@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
+import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +67,8 @@ def test_the_example_is_there_until_the_end_of_the_block() -> None:
         (focal,) = describe("focal")
         assert focal.source.startswith("Lin et al. (2017)")
         assert (focal.parameters[-1].name, focal.parameters[-1].range) == ("gamma", "≥ 0, ≤ 10")
-        assert schema()["$defs"]["loss.focal"]["properties"]["gamma"]["maximum"] == 10
+        gamma = schema()["$defs"]["loss.focal"]["properties"]["gamma"]
+        assert gamma["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 10}
         assert {"squared_relu"} <= FAMILIES["layer"].registered.keys()
         (plugin,) = loaded()
         assert plugin.sha256 == hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
@@ -103,6 +107,23 @@ def test_squared_relu_and_polynomial_floor() -> None:
 
     factors = [schedule.factor(Progress(k, 5, 20), {}) for k in (0, 10, 20)]  # type: ignore[attr-defined]
     assert factors == pytest.approx([1.0, 0.05 + 0.95 / 8, 0.05])
+
+
+def test_what_the_documents_show_is_a_plugin(file: Path) -> None:
+    root = EXAMPLE.parents[2]
+    (shown,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    told = inspect.cleandoc(nnexp.plugins.__doc__ or "").partition("knows:\n\n")[2]
+    documented = textwrap.dedent(told.partition("\n\nWhat each")[0]) + "\n"
+    assert documented == shown
+    file.write_text(shown)
+    assert len(shown.splitlines()) <= 25
+    with plugged([file]):
+        short = choose(FAMILIES["loss"], {"name": "focal", "gamma": 3})
+    with plugged([EXAMPLE]):
+        long = choose(FAMILIES["loss"], {"name": "focal", "gamma": 3})
+    outputs, target = torch.randn(2, 5, 3), torch.tensor([[0, 1, 2, 0, 1], [2, 2, 1, 0, 0]])
+    found = [focal.per_example(outputs, target) for focal in (short, long)]  # type: ignore[attr-defined]
+    torch.testing.assert_close(*found)
 
 
 def test_all_that_is_offered_is_there() -> None:

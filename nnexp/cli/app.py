@@ -70,7 +70,7 @@ def _options(
             metavar="FILE", help="Python file with components of your own; it is run; repeatable."
         ),
     ] = None,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 – its callback has dealt with it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 
@@ -18,13 +19,30 @@ class Initializer(Spec, family="initialization"):
     """How a weight starts; members of a pack may start differently."""
 
     per_member = True
-
     default = "auto"
 
     scale: float = param(1.0, "factor on every sampled weight", gt=0, le=1000, search="log")
     layers: dict[str, OneOf[Initializer]] = param(
         {}, "layer: how it starts instead; see `nnexp explain layers`"
     )
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The layers that are not trained, as `layers` names them."""
+        return ()
+
+    @property
+    def fresh(self) -> Initializer:
+        """What draws the weights that are not `stored`."""
+        return self
+
+    def with_paths(self, root: Path) -> Self:
+        """The same with absolute file names; `root`: what they are relative to."""
+        return self
+
+    def stored(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """What a tensor starts with, whatever its role; None if that isn't laid down."""
+        return None
 
     def sample(self, shape: tuple[int, ...], fan_in: int, fan_out: int, stream: int) -> np.ndarray:
         """float64 array of `shape`, a weight's start, from a random stream of its own."""

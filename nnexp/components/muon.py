@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from nnexp.components.layout import Entry
 from nnexp.components.optimizer import Moment, Optimizer, State, subtract, weight_of
@@ -19,7 +19,7 @@ class Muon(Optimizer):
     """Momentum whose step on each weight matrix is orthogonalized by Newton–Schulz iterations.
 
     Weight matrices of all layers but the output (convolutions as [channels, rest]) take such steps;
-    biases, scales and the output layer take adam's at the rate `adam_lr`, which the schedule
+    biases, scales and the output layer take adamw's at the rate `adam_lr`, which the schedule
     multiplies, too.
 
     Formula: m ← μm + (1 − μ)g, u = (1 − μ)g + μm, θ ← (1 − ηλ)θ − η √max(1, out/in) · NS(u);
@@ -44,15 +44,21 @@ class Muon(Optimizer):
     )
     iterations: int = param(5, "Newton–Schulz iterations", ge=1, le=50, also=("ns_steps",))
     adam_lr: float = param(
-        1e-3, "adam's rate, for all other parameters", gt=0, le=1000, per_member=True, search="log"
+        1e-3, "adamw's rate, for all other parameters", gt=0, le=1000, per_member=True, search="log"
     )
 
     def init(self, params: torch.Tensor) -> State:
         return {name: torch.zeros_like(params) for name in ("velocity", "square")}
 
     def update(self, params: torch.Tensor, grads: torch.Tensor, state: State, now: Moment) -> None:
-        decay(params, now.weights, now.hyper["weight_decay"], now.lr)
-        step = self._adam(grads, state, now)  # of every parameter, the matrices' replaced below
+        others = torch.ones_like(now.weights)
+        for entry in now.layout.entries:
+            if _is_hidden_matrix(entry):
+                others[entry.start : entry.stop] = 0.0
+        share = weight_of(now.hyper["adam_lr"] / now.hyper["lr"], params)
+        rates = 1.0 - others + others * share  # in units of `lr`
+        decay(params, now.weights * rates, now.hyper["weight_decay"], now.lr)
+        step = self._adam(grads, state, now.step, others) * share  # the matrices' follow below
         momentum = weight_of(now.hyper["momentum"], grads)
         for entry in now.layout.entries:
             if _is_hidden_matrix(entry):
@@ -63,18 +69,14 @@ class Muon(Optimizer):
                 step[:, at] = self._orthogonal(update, entry)
         subtract(params, step, now.lr)
 
-    def _adam(self, grads: torch.Tensor, state: State, now: Moment) -> torch.Tensor:
-        """Adam's step with betas 0.9 and 0.999, in units of `lr`."""
+    @staticmethod
+    def _adam(grads: torch.Tensor, state: State, number: int, others: torch.Tensor) -> torch.Tensor:
+        """Adam's step at rate 1 with betas 0.9 and 0.999; the matrices' velocities stay."""
         mean, square = state["velocity"], state["square"]
-        others = torch.ones_like(now.weights)
-        for entry in now.layout.entries:
-            if _is_hidden_matrix(entry):
-                others[entry.start : entry.stop] = 0.0
         mean.lerp_(grads, 0.1 * others)
         square.mul_(0.999).addcmul_(grads, grads, value=0.001)
-        root = (square / (1.0 - 0.999**now.step)).sqrt_().add_(1e-8)
-        share: Any = now.hyper["adam_lr"] / now.hyper["lr"]
-        step: torch.Tensor = mean / root * weight_of(share / (1.0 - 0.9**now.step), mean)
+        root = (square / (1.0 - 0.999**number)).sqrt_().add_(1e-8)
+        step: torch.Tensor = mean / root / (1.0 - 0.9**number)
         return step
 
     def _orthogonal(self, flat: torch.Tensor, entry: Entry) -> torch.Tensor:

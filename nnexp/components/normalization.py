@@ -24,6 +24,8 @@ class BatchNorm(Layer):
     y = γ (x − μ) / √(σ² + ε) + β with the batch's μ and σ² in training. Running averages,
     running ← (1 − momentum)·running + momentum·batch, stand in for them in evaluation
     (the running variance is the unbiased one, as in torch). Statistics are float32 at least.
+
+    Use: in deep networks with batches of 16 and more: it allows higher rates; not in small batches.
     """
 
     name: Literal["batch_norm"] = "batch_norm"

@@ -70,6 +70,10 @@ class Schedule(Spec, family="schedule"):
         """
         return state
 
+    def doubt(self, row: Mapping[str, float], dev_rows: int) -> str | None:
+        """A sentence if what it watches is mostly noise; row: the last epoch's metrics."""
+        return None
+
     def factor(self, now: Progress, state: dict[str, Any]) -> float:
         """The factor on `lr` for the next update, warm-up included."""
         t = float(now.epoch) if self.per == "epoch" else now.step / now.steps_per_epoch
@@ -368,6 +372,19 @@ class Newbob(Schedule):
             if bad > self.patience:
                 factor, bad = factor * self.decay, 0
         return {"factor": factor, "before": dev, "bad": bad, "stop": factor < self.floor}
+
+    def doubt(self, row: Mapping[str, float], dev_rows: int) -> str | None:
+        error = row.get("dev/error")
+        if error is None:
+            return None
+        noise = math.sqrt(error * (1.0 - error) / dev_rows)
+        if noise == 0.0 or self.threshold * error >= noise:
+            return None
+        return (
+            f"newbob: with {dev_rows} dev examples an error of {error:.3g} is known to ± "
+            f"{noise:.2g} (standard error) only, and its threshold lets changes of "
+            f"{self.threshold * error:.2g} decide: raise `threshold`, or use more dev examples"
+        )
 
     def at(self, t: float, now: Progress, state: dict[str, Any]) -> float:
         return float(state["factor"])

@@ -102,7 +102,7 @@ def describe(name: str) -> list[Description]:
 
 def summary(spec: type[Spec]) -> str:
     """The first sentence of its docstring, on one line, without the full stop."""
-    return _sentences(_text(spec).split("\n\n")[0])[0]
+    return _sentences(_LABEL.sub("", _text(spec)).split("\n\n")[0])[0]
 
 
 def labelled(spec: type[Spec]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics import Metric
 from nnexp.components.models import Sequential
 from nnexp.components.normalization import BatchNorm
-from nnexp.components.schedules import OneCycle
+from nnexp.components.schedules import Cosine, OneCycle
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import check_steps
@@ -185,11 +185,12 @@ def _needs_probabilities(metric: str) -> bool:
 
 
 def _weight_decay(experiment: Experiment) -> Iterator[Problem]:
-    if experiment.optimizer.component == "adamw" and "weight_decay" in experiment.regularization:
+    optimizer = experiment.optimizer
+    if getattr(optimizer, "weight_decay", 0.0) > 0 and "weight_decay" in experiment.regularization:
         yield Problem(
             "",
             "regularization.weight_decay",
-            "adamw has a weight_decay of its own: give only one of the two",
+            f"{optimizer.component} has a weight_decay of its own: give only one of the two",
             hint="remove it here and set optimizer.weight_decay",
         )
 
@@ -219,6 +220,11 @@ def _schedule(experiment: Experiment) -> Iterator[Problem]:
             schedule.pct_start,
             "≤ 0.5",
         )
+    if isinstance(schedule, Cosine) and schedule.stretch != 1.0 and schedule.restart is None:
+        yield Problem(
+            "", "schedule.stretch", "stretches the time between restarts: give `restart`, too",
+            schedule.stretch, "1 without `restart`",
+        )  # fmt: skip
     warmup = schedule.warmup
     if warmup is not None and (warmup.epochs is None) == (warmup.steps is None):
         yield Problem("", "schedule.warmup", "give exactly one of `epochs` and `steps`")

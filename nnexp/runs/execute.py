@@ -36,6 +36,7 @@ from nnexp.train.device import (
 )
 from nnexp.train.feed import feed
 from nnexp.train.loop import Hooks, Pack, train
+from nnexp.train.program import start_notes
 from nnexp.train.state import TrainState
 
 
@@ -76,6 +77,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     Raises ConfigError, DataError, Diverged, Interrupted, Terminated, OutOfResources.
     """
     plan = plan_members(order.experiment, order.folder, _count(order), order.splits is not None)
+    plan.notes += start_notes(plan.resolved, plan.signature(0))
     device = choose_device(plan.resolved.training.device)
     now = datetime.now(UTC)
     run = RunDir.create(out, plan.resolved.name, now)
@@ -199,7 +201,16 @@ class Execution:
                 train(pack, now, hooks)
             save(now)
             self._log(_epoch_line(now))
+            self._doubts(pack, now)
         return pack, now, before + time.perf_counter() - begun, trained
+
+    def _doubts(self, pack: Pack, now: TrainState) -> None:
+        """Says, once, where a schedule reacted to what was mostly noise."""
+        if "dev" not in pack.feed.parts or not now.members[0].history:
+            return
+        row, schedule = now.members[0].history[-1], pack.members[0].schedule
+        if doubt := schedule.doubt(row, pack.feed.parts["dev"].shape[1]):
+            self._note(doubt)
 
     def _form_packs(self, device: torch.device) -> None:
         """Split new packs that do not fit in memory; what is formed is kept for every resume."""

@@ -131,7 +131,11 @@ def located(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with absolute file names."""
     data = experiment.data
     changes = {"source": data.source.with_paths(folder), "split": data.split.with_paths(folder)}
-    return experiment.model_copy(update={"data": data.model_copy(update=changes)})
+    moved = {
+        "data": data.model_copy(update=changes),
+        "initialization": experiment.initialization.with_paths(folder),
+    }
+    return experiment.model_copy(update=moved)
 
 
 def relocated(experiment: Experiment, root: Path) -> Experiment:

@@ -43,7 +43,7 @@ def restore(
         raise UntrustedRun(
             f"{path} is not this run's: it was made with another config, or from other data"
         )
-    fresh = pack.start()
+    fresh = pack.start(drawn=False)
     expected, starts = _kinds(fresh.tensors), [m.schedule for m in fresh.members]
     del fresh  # a pack may take most of the memory
     try:

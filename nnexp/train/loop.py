@@ -47,9 +47,9 @@ class Pack:
         """How many updates are planned."""
         return self.members[0].training.updates(len(self.bounds))
 
-    def start(self) -> TrainState:
-        """The state before the first update."""
-        return state.start(self.program(range(len(self.members))))
+    def start(self, drawn: bool = True) -> TrainState:
+        """The state before the first update; see `state.start`."""
+        return state.start(self.program(range(len(self.members))), drawn)
 
 
 @dataclass

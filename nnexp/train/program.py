@@ -16,6 +16,8 @@ import numpy as np
 
 from nnexp import streams
 from nnexp.components.activations import Activation
+from nnexp.components.columns import shown
+from nnexp.components.from_run import FromRun
 from nnexp.components.inits import Auto, GlorotNormal, Initializer
 from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, flat
 from nnexp.components.layers import Linear
@@ -45,12 +47,16 @@ class Signature:
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer in its place: its per-member fields, and where its tensors are in the layouts."""
+    """A layer in its place: its per-member fields, and where its tensors are in the layouts.
+
+    frozen: whether it stays as it is: its statistics, too, so it runs as in evaluation.
+    """
 
     layer: Layer
     hyper: Hyper
     params: tuple[tuple[str, int], ...]
     buffers: tuple[tuple[str, int], ...]
+    frozen: bool
 
 
 def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> list[Layer]:
@@ -117,9 +123,32 @@ def check_model(experiment: Experiment, signature: Signature) -> None:
         "initialization": experiment.initialization.layers,
     }
     named |= {f"regularization.{k}": v.layers for k, v in experiment.regularization.items()}
-    unknown = {path: unknown_layer(layout, layers) for path, layers in named.items()}
-    if problems := [Problem("", f"{path}.layers", why) for path, why in unknown.items() if why]:
+    unknown = {f"{path}.layers": unknown_layer(layout, layers) for path, layers in named.items()}
+    still = dict.fromkeys(experiment.initialization.frozen)
+    unknown["initialization.freeze"] = unknown_layer(layout, still)
+    if problems := [Problem("", path, why) for path, why in unknown.items() if why]:
         raise ConfigError(problems)
+
+
+def start_notes(experiment: Experiment, signature: Signature) -> list[str]:
+    """What starts from stored tensors and what does not, if anything was stored.
+
+    Raises DataError if they can't be read, ConfigError if none fits.
+    """
+    start, loss = experiment.initialization, experiment.loss
+    if not isinstance(start, FromRun) or loss is None:
+        return []
+    layers = build_layers(experiment, signature, loss)
+    layout, buffers = lay_out(layers, declare(layers, signature.inputs))
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for entry in (*layout.entries, *buffers.entries):
+        names[start.stored(entry.name, entry.slot.shape) is not None].append(entry.name)
+    if not names[True]:
+        has = shown([f"{name} {tensor.shape}" for name, tensor in start.tensors().items()])
+        why = f"none of the run's tensors fits this model (it has {has})"
+        raise ConfigError([Problem("", "initialization.path", why)])
+    new = f"; new: {shown(names[False], 10)}" if names[False] else ""
+    return [f"from_run: loaded {shown(names[True], 10)}{new}"]
 
 
 def pack_key(experiment: Experiment, signature: Signature) -> str:
@@ -132,6 +161,7 @@ def pack_key(experiment: Experiment, signature: Signature) -> str:
         "regularization": {k: v.pack_key() for k, v in experiment.regularization.items()},
         "optimizer": experiment.optimizer.pack_key(),
         "sampler": experiment.sampler.pack_key(),
+        "frozen": experiment.initialization.frozen,
         "training": training.pack_key(),
         "clip": [training.clip_grad_norm is None, training.clip_grad_value is None],
         "metrics": [m.pack_key() for m in experiment.metrics or ()],
@@ -201,10 +231,13 @@ class Program:
 
     def initial_buffers(self) -> torch.Tensor:
         """`[M, Q]`: running statistics before training."""
-        row = torch.zeros(self.buffer_layout.size, dtype=self.dtype, device=self.device)
-        for entry in self.buffer_layout.entries:
-            row[entry.start : entry.stop] = entry.slot.fill
-        return row.repeat(self.size, 1)
+        rows = torch.zeros(self.size, self.buffer_layout.size, dtype=self.dtype, device=self.device)
+        for row, member in zip(rows, self.members, strict=True):
+            for entry in self.buffer_layout.entries:
+                known = member.initialization.stored(entry.name, entry.slot.shape)
+                start = entry.slot.fill if known is None else torch.as_tensor(known).flatten()
+                row[entry.start : entry.stop] = start
+        return rows
 
     def forward(
         self,
@@ -219,8 +252,9 @@ class Program:
 
         tape: gets what `backward` needs. grads: where that will write, as `views`.
         """
-        x = x.to(self.compute_dtype)
+        x, training = x.to(self.compute_dtype), ctx.training
         for index, stage in enumerate(self.stages):
+            ctx.training = training and not stage.frozen
             own = {name: params[at] for name, at in stage.params}
             for name, at in stage.buffers:
                 own[name] = buffers[at]
@@ -230,6 +264,7 @@ class Program:
                 into = {name: grads[at] for name, at in stage.params}
                 tape.append(Seen(x, y, own, stage.hyper, into, index > self._first))
             x = y
+        ctx.training = training
         return x.float() if x.dtype is torch.bfloat16 else x
 
     def backward(self, dy: torch.Tensor, tape: list[Seen], ctx: Context) -> None:
@@ -262,14 +297,24 @@ class Program:
         shapes = [self.signature.inputs, *(one.output for one in declared)]
         assert shapes[-1] == (self.outputs,), "see check_model"
         self.widest = max(math.prod(shape) for shape in shapes)
+        still = dict.fromkeys(self.members[0].initialization.frozen, True)
+        entries = (*self.layout.entries, *self.buffer_layout.entries)
+        self.frozen = {entry.layer for entry in entries if chosen(entry, still)}
         params, buffers = _by_layer(self.layout), _by_layer(self.buffer_layout)
         self.stages = tuple(
-            Stage(same[0], self._hyper(list(same)), params.get(i, ()), buffers.get(i, ()))
+            Stage(
+                same[0],
+                self._hyper(list(same)),
+                params.get(i, ()),
+                buffers.get(i, ()),
+                i in self.frozen,
+            )
             for i, same in enumerate(zip(*layers_of, strict=True))
         )
         self._first = next(i for i, stage in enumerate(self.stages) if stage.params)
         self.closed_form = self.loss.closed_form() and all(
-            stage.layer.closed_form() for stage in self.stages
+            stage.layer.closed_form() and not (stage.frozen and stage.buffers)
+            for stage in self.stages
         )
 
     def _weights(self) -> torch.Tensor:
@@ -291,7 +336,8 @@ class Program:
         def factor(entry: Entry) -> float:
             by_layer = chosen(entry, optimizer.layers)
             shared = entry.slot.shared if optimizer.rate_rule == "sqrt_connections" else 1
-            return (1.0 if by_layer is None else by_layer) * math.sqrt(shared)
+            still = entry.layer in self.frozen
+            return 0.0 if still else (1.0 if by_layer is None else by_layer) * math.sqrt(shared)
 
         if all(factor(entry) == 1.0 for entry in self.layout.entries):
             return None
@@ -327,12 +373,15 @@ class Program:
         declared = declare(layers, self.signature.inputs)
         own = lay_out(layers, declared)[0].entries  # how they start is the member's own
         for index, entry in enumerate(own):
-            slot = entry.slot
+            slot, start = entry.slot, member.initialization
+            known = start.stored(entry.name, slot.shape)
+            if known is not None:
+                row[entry.start : entry.stop] = known.ravel()
+                continue
             if slot.role != "weight":
                 row[entry.start : entry.stop] = slot.fill
                 continue
-            start = member.initialization
-            how = slot.init or chosen(entry, start.layers) or start
+            how = slot.init or chosen(entry, start.layers) or start.fresh
             if isinstance(how, Auto):
                 how = OUTPUT_INIT if index == last else self._suits(entry.layer)
             stream = streams.key(member.seed, streams.INITIALIZATION, index)

@@ -89,9 +89,16 @@ class TrainState:
         return cls(fresh, members, plain["step"])
 
 
-def start(program: Program) -> TrainState:
-    """The state before the first update."""
-    params, buffers = program.initial_params(), program.initial_buffers()
+def start(program: Program, drawn: bool = True) -> TrainState:
+    """The state before the first update; not drawn: all weights 0, for its form only."""
+    if drawn:
+        params, buffers = program.initial_params(), program.initial_buffers()
+    else:
+        sizes = (program.layout.size, program.buffer_layout.size)
+        params, buffers = (
+            torch.zeros(program.size, size, dtype=program.dtype, device=program.device)
+            for size in sizes
+        )
     tensors = {
         "params": params,
         "buffers": buffers,

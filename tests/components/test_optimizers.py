@@ -171,7 +171,7 @@ def lion(s: Any, member: int) -> torch.Tensor:
 
 
 def muon(s: Any, member: int) -> torch.Tensor:
-    """The matrix by its own formula, in numpy; all else by torch's Adam."""
+    """The matrix by its own formula, in numpy; all else by torch's Adam, with decay."""
     at, m, path = PROBLEM.start[member].clone(), np.zeros((2, 2)), []
     rest = torch.nn.Parameter(at[4:].clone())
     adam = torch.optim.Adam([rest], s.adam_lr)
@@ -185,7 +185,7 @@ def muon(s: Any, member: int) -> torch.Tensor:
             x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
         rest.grad = g[4:].clone()
         with torch.no_grad():
-            rest.mul_(1 - s.lr * s.weight_decay * WEIGHTS[4:])
+            rest.mul_(1 - s.adam_lr * s.weight_decay * WEIGHTS[4:])
         adam.step()
         matrix = at[:4] * (1 - s.lr * s.weight_decay) - s.lr * torch.tensor(x.ravel())
         at = torch.cat([matrix, rest.detach()])
@@ -605,9 +605,9 @@ def test_the_rate_of_error_adaptive_settles_at_its_share_of_the_loss() -> None:
 
 @Every
 def test_a_rate_by_parameter_is_honoured(cls: type[Any]) -> None:
-    """Where the factor is 0 nothing moves; where it is 1 all is as without one."""
+    """Where the factor is 0 nothing moves; where it is 2 all is as with twice the rate."""
     spec = cls()
-    factor = torch.ones(1, P, dtype=torch.float64)
+    factor = torch.full((1, P), 2.0, dtype=torch.float64)
     factor[0, :4] = 0.0
     ends = []
     for by_parameter in (False, True):
@@ -615,8 +615,7 @@ def test_a_rate_by_parameter_is_honoured(cls: type[Any]) -> None:
         state, hyper = spec.init(params), hyper_of([spec])
         for step in range(5):
             now = moment(step, hyper, PROBLEM.start)
-            if by_parameter:
-                now = replace(now, lr=now.lr * factor)
+            now = replace(now, lr=now.lr * (factor if by_parameter else 2.0))
             spec.update(params, PROBLEM.noise[step].clone(), state, now)
         ends.append(params)
     assert torch.equal(ends[1][:, :4], PROBLEM.start[:, :4])

@@ -594,3 +594,16 @@ def test_observing_leaves_the_old_state_alone(schedule: Newbob, dev: list[float]
 def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Schedule.registered[bad["name"]].model_validate(bad)
+
+
+def test_newbob_says_when_it_listens_to_noise() -> None:
+    """The standard error of an error rate e on n examples is √(e(1 − e)/n)."""
+    told = Newbob().doubt({"dev/error": 0.1}, 400)
+    assert told is not None
+    assert "400 dev examples" in told
+    assert "± 0.015" in told
+    assert Newbob(threshold=0.1).doubt({"dev/error": 0.1}, 400) is not None  # 0.01 < 0.015
+    assert Newbob(threshold=0.2).doubt({"dev/error": 0.1}, 400) is None
+    assert Newbob().doubt({"dev/error": 0.0}, 400) is None
+    assert Newbob().doubt({"dev/loss": 0.3}, 400) is None
+    assert ConstantRate().doubt({"dev/error": 0.1}, 400) is None

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nnexp.config import catalogue, source
-from nnexp.config.catalogue import Parameter, describe, families, schema, tables
+from nnexp.config.catalogue import (
+    Parameter,
+    describe,
+    families,
+    labelled,
+    schema,
+    tables,
+)
 from nnexp.config.experiment import Experiment, Training
 from nnexp.config.load import load_config
 from nnexp.config.wording import Arm, bounds, field_arms, number, words
@@ -191,7 +199,11 @@ def test_defaults_in_the_schema_are_accepted_by_it() -> None:
 def test_adam() -> None:
     (adam,) = describe("optimizer.adam")
     assert describe("adam") == [adam]
-    assert adam.summary.startswith("Adam with bias correction")
+    assert adam.summary == "Adam with bias correction: a velocity, and a scale for each parameter"
+    assert adam.formula.startswith("m ← β₁m + (1 − β₁)g")
+    assert adam.formula.endswith("θ ← θ − η m̂ / (√v̂ + ε)")
+    assert adam.use == "the default: works at the same rate for most networks."
+    assert adam.source.startswith("Kingma & Ba (2015)")
     assert [p.name for p in adam.parameters] == [
         *("lr", "layers", "rate_rule", "beta1", "beta2", "eps")
     ]
@@ -241,6 +253,77 @@ def test_everything_has_a_summary_and_described_fields() -> None:
             assert parameter.description, (path, parameter.name)
             assert parameter.type
             assert parameter.default
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_says_when_to_use_it(family: str) -> None:
+    lacking = [n for n, c in FAMILIES[family].registered.items() if not labelled(c)["use"]]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_label_is_left_in_the_text(family: str) -> None:
+    for name in FAMILIES[family].registered:
+        for one in describe(f"{family}.{name}"):
+            for text in (one.summary, *one.text.split("\n\n"), one.formula, one.use, one.source):
+                assert not re.search(r"(^|[.\s])(Formula|Use|Source):", text), (one.name, text)
+                assert "\n" not in text
+
+
+class Documented(Spec):
+    """A first sentence. A second
+    one, on two lines.
+
+    Formula: θ ← θ − η g,
+        g the gradient
+    Use: often.
+
+    More to say:
+    of several lines.
+
+    Source: Somebody (1999), "Use: a
+    title".
+    """
+
+
+class Brief(Spec):
+    """f(x) = x.
+    Use: never.
+    """
+
+
+def test_what_is_said_under_labels() -> None:
+    assert labelled(Documented) == {
+        "formula": "θ ← θ − η g, g the gradient",
+        "use": "often.",
+        "source": 'Somebody (1999), "Use: a title".',
+    }
+    assert catalogue.summary(Documented) == "A first sentence"
+    assert catalogue._more(Documented) == (
+        "A second one, on two lines.\n\nMore to say: of several lines."
+    )
+    assert labelled(Brief) == {"formula": "", "use": "never.", "source": ""}
+    assert (catalogue.summary(Brief), catalogue._more(Brief)) == ("f(x) = x", "")
+
+
+def test_the_text_does_not_repeat_the_summary() -> None:
+    (one,) = describe("cross_entropy")
+    assert one.text == (
+        "With label smoothing ε the right class should get 1 − ε + ε/C, and every other one ε/C."
+    )
+    (family,) = describe("optimizer")
+    assert (family.summary, family.text) == (
+        "An update rule",
+        "`lr` is the rate that the schedule multiplies.",
+    )
+
+
+def test_a_description_is_plain_json() -> None:
+    (one,) = describe("swish")
+    plain = json.loads(json.dumps(one.to_json()))
+    assert {"name", "summary", "text", "formula", "use", "source", "parameters"} <= plain.keys()
+    expected = {"name", "type", "default", "range", "unit", "description"}
+    assert expected <= plain["parameters"][0].keys()
 
 
 def test_tables_name_everything() -> None:

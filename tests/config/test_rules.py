@@ -1,4 +1,4 @@
-"""Combinations of a loss's fields that can't work."""
+"""Combinations of fields that can't work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nnexp.components.losses import Loss
+from nnexp.components.optimizer import Optimizer
 from nnexp.config.experiment import Experiment
 from nnexp.config.rules import without_data
 
@@ -27,3 +28,44 @@ def test_class_weights_need_classes(name: str, weights: Any) -> None:
     for problem in found:
         assert problem.message == f"{name} has no classes to weigh"
         assert "cross_entropy" in problem.allowed
+
+
+def problems_of(**keys: Any) -> list[tuple[str, str]]:
+    given = {"data": {"source": "digits"}, "model": "linear", **keys}
+    return [(p.path, p.message) for p in without_data(Experiment.model_validate(given))]
+
+
+@pytest.mark.parametrize("name", sorted(Optimizer.registered))
+@pytest.mark.parametrize("own", [0.0, 0.1])
+def test_weights_decay_once(name: str, own: float) -> None:
+    has_own = "weight_decay" in Optimizer.registered[name].model_fields
+    optimizer = {"name": name, "weight_decay": own} if has_own else {"name": name}
+    found = problems_of(optimizer=optimizer, regularization={"weight_decay": 0.1})
+    message = f"{name} has a weight_decay of its own: give only one of the two"
+    wrong = [("regularization.weight_decay", message)]
+    assert found == (wrong if has_own and own else [])
+    assert problems_of(optimizer=optimizer, regularization={"l2": 0.1}) == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path"),
+    [
+        ({"name": "cosine", "stretch": 2}, "schedule.stretch"),
+        ({"name": "cosine", "stretch": 2, "restart": 5}, None),
+        ({"name": "exponential", "gamma": 0.9, "rate": 0.1}, "schedule"),
+        ({"name": "one_cycle", "three_phase": True, "pct_start": 0.6}, "schedule.pct_start"),
+        ({"name": "one_cycle", "three_phase": True, "pct_start": 0.5}, None),
+        ({"name": "constant", "warmup": {}}, "schedule.warmup"),
+        ({"name": "plateau", "warmup": {"epochs": 1, "steps": 5}}, "schedule.warmup"),
+        ({"name": "plateau", "warmup": {"epochs": 1}}, None),
+    ],
+)
+def test_schedules_that_contradict_themselves(schedule: dict[str, Any], path: str | None) -> None:
+    assert [found for found, _ in problems_of(schedule=schedule)] == ([path] if path else [])
+
+
+@pytest.mark.parametrize(("name", "needed"), [("newbob", True), ("plateau", False)])
+def test_who_needs_a_dev_split(name: str, needed: bool) -> None:
+    data = {"source": "digits", "split": {"train": 1.0}}
+    found = problems_of(data=data, schedule=name)
+    assert found == ([("schedule", "newbob needs a dev split")] if needed else [])

@@ -37,7 +37,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 REGULARIZATION: dict[str, float] = {"max_norm": 0.5}
 """Coefficients that are felt, where 0.01 is not."""
 EXCUSED = {
-    "initialization.from_run": "needs a run; tests/components/test_inits.py trains with one",
+    "initialization.from_run": "needs a run: tests/runs/test_from_run.py trains with one",
 }
 SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(["conv1d", "max_pool1d", "avg_pool1d"], SIGNAL),
