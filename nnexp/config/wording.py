@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 
 from pydantic.fields import FieldInfo
 
-from nnexp.registry import FAMILIES, KeyedBy, Spec, names_of
+from nnexp.registry import FAMILIES, KeyedBy, Spec, extras, names_of
 
 Kind: TypeAlias = Literal[
     "int", "float", "str", "bool", "literal", "list", "dict", "spec", "choice", "keyed"
@@ -170,8 +170,18 @@ def article(noun: str) -> str:
 
 
 def keys_of(spec: type[Spec]) -> list[str]:
-    """The keys that a mapping for `spec` may have besides `name`."""
-    return [field for field in spec.model_fields if field != "name" or not is_component(spec)]
+    """The keys that a mapping for `spec` may have besides `name`; the whole family's come last."""
+    if not is_component(spec):
+        return list(spec.model_fields)
+    common = {
+        name
+        for base in spec.__mro__
+        if "registered" in base.__dict__ and base is not spec
+        for name, info in base.model_fields.items()
+        if not extras(info).get("per_member")
+    }
+    own = [name for name in spec.model_fields if name != "name"]
+    return [n for n in own if n not in common] + [n for n in own if n in common]
 
 
 def is_component(spec: type[Spec]) -> bool:

@@ -237,3 +237,53 @@ REFUSED: dict[str, tuple[Files, str, str, list[str]]] = {
     "no file": ({}, source(CSV), "", []),
     "a file nearly named": ({"date.csv": b"a,y\n"}, source(CSV), "", []),
 }
+
+
+REPAIRED: dict[str, tuple[Files, str, str, list[str]]] = {
+    "NaN in a feature": (csv(a=at(7, "NaN", lambda i: i)), source(CSV), "", []),
+    "a constant column": (csv(b=lambda i: 5), source(CSV), "", []),
+    "a constant target": (
+        csv(y=lambda i: 2.5),
+        source(CSV),
+        "",
+        [],
+    ),
+    "a class absent from train": (
+        csv(y=lambda i: "r" if i < 4 else "pq"[i % 2]) | {"test.txt": b"0 1 2 3"},
+        source(CSV, "{test: test.txt, dev: 0.2}"),
+        "",
+        [],
+    ),
+    "a class smaller than the folds": (
+        csv(y=lambda i: "r" if i < 4 else "pq"[i % 2]),
+        source(CSV, "{name: k_fold, folds: 5, dev: 0.2}"),
+        "",
+        [],
+    ),
+    "10,000 columns": (
+        csv(**{f"c{n}": lambda i: i % 7 for n in range(10_000)}),
+        source(CSV),
+        "",
+        [],
+    ),
+    "text in one cell": (csv(b=at(4, "many", lambda i: i)), source(CSV), "", []),
+    "utf-16 with its mark": (
+        raw(text(rows()).decode().encode("utf-16")),
+        source(CSV),
+        "",
+        [],
+    ),
+    "a tiny test share": (csv(), source(CSV, "{dev: 0.2, test: 0.001}"), "", []),
+    "a category seen in dev only": (
+        csv(c=lambda i: "new" if i < 2 else "uv"[i % 2]) | {"dev.txt": b"0 1 2 3 4"},
+        source(CSV, "{dev: dev.txt, test: 0.2}"),
+        "",
+        [],
+    ),
+    "huge range": (csv(a=lambda i: f"{i}e100"), source(CSV), "", []),
+    "tiny range": (csv(a=lambda i: f"{i}e-320"), source(CSV), "", []),
+    "large offset": (csv(a=lambda i: 1e15 + i), source(CSV), "", []),
+    "whole numbers, many classes": (csv(y=lambda i: i % 30), source(CSV), "", []),
+    "classes that are not whole": (csv(y=lambda i: i % 3 / 2), source(CSV), "task: classification\n", []),
+    "huge target, 1e300": (csv(y=lambda i: f"{i}.5e100"), source(CSV), "", []),
+}

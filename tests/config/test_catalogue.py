@@ -205,7 +205,7 @@ def test_adam() -> None:
     assert adam.use == "the default: works at the same rate for most networks."
     assert adam.source.startswith("Kingma & Ba (2015)")
     assert [p.name for p in adam.parameters] == [
-        *("lr", "layers", "rate_rule", "beta1", "beta2", "eps")
+        *("lr", "beta1", "beta2", "eps", "layers", "rate_rule")
     ]
     also = ("learning_rate", "eta", "alpha")
     assert adam.parameters[0] == Parameter(

@@ -167,7 +167,7 @@ CASES = {
     "optimizer: 3": ("3:12", "optimizer", "name of an optimizer", "adam", ""),
     "optimizer: {name: adm}": ("3:19", "optimizer.name", "no such", "adam", "adam?"),
     "optimizer: {name: adam, learning_rate: 1}": (
-        *("3:25", "optimizer.learning_rate", "adam has no such key", "beta1", "lr?"),
+        *("3:25", "optimizer.learning_rate", "adam has no such key", "lr, beta1", "lr?"),
     ),
     "optimizer: {lr: 0}": ("3:17", "optimizer.lr", "above 0", "above 0 and at most 1,000", ""),
     "optimizer: {lr: .nan}": ("3:17", "optimizer.lr", "finite", "above 0", ""),
