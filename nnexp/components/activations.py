@@ -132,7 +132,7 @@ class Prelu(Activation):
         return Declared(shape, (Slot("slope", one, "norm", fill=self.start),))
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
-        return x.clamp(min=0.0) + own["slope"][:, None] * x.clamp(max=0.0)
+        return torch.where(x > 0, x, own["slope"][:, None] * x)
 
 
 class NoisyRelu(Activation):

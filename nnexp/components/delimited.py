@@ -6,6 +6,7 @@ silence, and its messages are not ours.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -125,7 +126,12 @@ class _Reading:
             raise DataError(f"{self.path}: has a header but no rows")
 
     def convert(self, i: int, cells: Sequence[str]) -> np.ndarray:
-        if i not in self.text and i not in self.examples:
+        joined = "".join(cells)
+        if "\0" in joined:
+            line = next(n for n, cell in zip(self.lines[-1], cells, strict=True) if "\0" in cell)
+            raise _nul(self.path, line)
+        # Python reads 1_000 as a number
+        if i not in self.text and i not in self.examples and "_" not in joined:
             numbers = self.numbers(cells)
             if numbers is not None:
                 return numbers
@@ -138,8 +144,6 @@ class _Reading:
 
     def numbers(self, cells: Sequence[str]) -> np.ndarray | None:
         """The cells as float64, or None if one of them is neither a number nor missing."""
-        if "_" in "".join(cells):
-            return None  # Python reads 1_000 as a number
         if self.form.decimal == ",":
             cells = [cell.replace(",", ".") for cell in cells]
         if self.plain:
@@ -236,6 +240,8 @@ def _header(path: Path, rows: list[list[str]], form: Form) -> tuple[tuple[str, .
     if named is None:
         named = not any(_is_number(c, form.decimal) for c in first if c not in form.missing)
     numbers = tuple(str(i) for i in range(len(first)))
+    if any("\0" in name for name in first):
+        raise _nul(path, 1)
     if not named:
         return numbers, False
     names = tuple(name or number for name, number in zip(first, numbers, strict=True))
@@ -245,6 +251,13 @@ def _header(path: Path, rows: list[list[str]], form: Form) -> tuple[tuple[str, .
         shown = ", ".join(repeated[:10]) + (", …" if len(repeated) > 10 else "")
         raise DataError(f"{path}:1: column names are repeated: {shown}{hint}")
     return names, True
+
+
+def _nul(path: Path, line: int) -> DataError:
+    return DataError(
+        f"{path}:{line}: holds a NUL character: is it damaged, or written in another `encoding`, "
+        "such as utf-16?"
+    )
 
 
 def position(path: Path, key: int | str, names: Sequence[str], what: str) -> int:
@@ -300,11 +313,28 @@ def _readable(path: Path, encoding: str | None) -> Iterator[None]:
     try:
         yield
     except UnicodeError as error:
+        where, why = _undecodable(path, encoding) or (path, str(error))
         raise DataError(
-            f"{path}: is not {encoding} text ({error}); set `encoding`, such as cp1252 or latin-1"
+            f"{where}: is not {encoding} text ({why}); set `encoding`, such as cp1252 or latin-1"
         ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip file is damaged ({error})") from None
+
+
+def _undecodable(path: Path, encoding: str | None) -> tuple[str, str] | None:
+    """`file:line` of the first byte that is no utf-8, and what it is; None in other encodings."""
+    if encoding is None or codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig", "ascii"):
+        return None
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        lines = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError as error:
+                return f"{path}:{number}", f"byte {line[error.start]:#04x}"
+    return None
 
 
 def _rows(path: Path, file: TextIO, form: Form) -> Iterator[tuple[int, list[str]]]:

@@ -62,7 +62,10 @@ class Impute(Step):
             if count[None] == len(rows)
         ]
         if empty:
-            raise DataError(f"impute: no value in any training row: {shown(empty)}; `drop` them")
+            it = "it" if len(empty) == 1 else "them"
+            raise DataError(
+                f"preprocessing: impute: no value in any training row: {shown(empty)}; `drop` {it}"
+            )
         fill, notes = self._fill(rows, total / (len(rows) - absent))
         gaps = {n: int(c) for n, c in zip(first.labels, absent, strict=True) if c}
         gaps |= {n: c[None] for n, c in zip(first.categorical_names, texts, strict=True) if c[None]}

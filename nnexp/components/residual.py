@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,7 +20,8 @@ class Residual(Layer):
 
     The branch's last weighted layer (or the scale of the normalization after it) starts at 0, so
     that a block is the identity before training and a network of any depth starts at chance. Where
-    the branch changes the shape, the input passes through a linear map (1×1 convolution).
+    the branch changes the shape, the input passes through a linear map (of images and signals: a
+    convolution with a kernel of 1).
 
     Use: to make networks deep; two weighted layers a block are usual.
 
@@ -86,8 +88,10 @@ class Join(Layer):
         inputs, outputs = before[0], shape[0]
         if len(before) == len(shape) == 1:
             weight = Slot("weight", (inputs, outputs), "weight", inputs, outputs)
-        elif len(before) == len(shape) == 3 and _step(before, shape):
-            weight = Slot("weight", (outputs, inputs, 1, 1), "weight", inputs, outputs)
+        elif len(before) == len(shape) and _step(before, shape):
+            one, area = [1] * (len(shape) - 1), math.prod(shape[1:])
+            kernel = (outputs, inputs, *one)
+            weight = Slot("weight", kernel, "weight", inputs, outputs, shared=area)
         else:
             raise ValueError(f"the block turns {before} into {shape}; they can't be added")
         return Declared(shape, (weight,))
@@ -101,8 +105,9 @@ class Join(Layer):
         if skip.ndim == 3:
             return torch.baddbmm(x, skip, weight)
         step = _step(tuple(skip.shape[2:]), tuple(x.shape[2:]))
+        convolve = functional.conv1d if skip.ndim == 4 else functional.conv2d
         each = [
-            functional.conv2d(a, w, stride=step)
+            convolve(a, w, stride=step)
             for a, w in zip(skip.unbind(0), weight.unbind(0), strict=True)
         ]
         return x + torch.stack(each)
@@ -119,7 +124,7 @@ class Join(Layer):
 
 
 def _step(before: Shape, after: Shape) -> int:
-    """The stride that takes one image's size to the other's; 0 if there is none."""
+    """The stride that takes one image's or signal's size to the other's; 0 if there is none."""
     step = -(-before[1] // after[1])
     fits = all(-(-b // step) == a for b, a in zip(before[1:], after[1:], strict=True))
     return step if fits else 0

@@ -51,6 +51,7 @@ class _Scaling(Step):
         constant: np.ndarray,
         low: float,
     ) -> State:
+        constant = constant | (scale < np.finfo(np.float64).tiny)  # 1 / scale would be infinite
         ones = (1,) * len(like.shape)
         shape = {"feature": like.shape, "channel": (-1, *ones[1:]), "global": ones}
         groups = {

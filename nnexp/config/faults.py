@@ -180,11 +180,11 @@ def _is_mismatch(one: _Error) -> bool:
 
 
 def _is_renamed(fault: Fault, found: list[Fault]) -> bool:
-    """Whether a key is missing just because another one beside it is misspelt."""
-    if fault.problem.received is not MISSING or fault.at_key or not fault.path:
-        return False
-    beside = [other for other in found if other.at_key and other.path[:-1] == fault.path[:-1]]
-    return fault.path[-1] in [other.meant for other in beside]
+    """Whether a key is missing or unknown just because another one beside it is misspelt."""
+    meant = [other.meant for other in found if other.at_key and other.path[:-1] == fault.path[:-1]]
+    if fault.at_key:  # which keys there are depends on `name`
+        return "name" in meant and fault.meant != "name"
+    return bool(fault.path) and fault.problem.received is MISSING and fault.path[-1] in meant
 
 
 # -- words -----------------------------------------------------------------------------------------

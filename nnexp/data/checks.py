@@ -9,7 +9,7 @@ import numpy as np
 from nnexp.components.columns import Kinds, shown
 from nnexp.components.steps import Step
 from nnexp.components.table import Features, Table, TargetType
-from nnexp.errors import DataError
+from nnexp.errors import DataError, count
 
 
 def check_steps(
@@ -77,7 +77,10 @@ def missing_counts(features: Features, rows: np.ndarray) -> np.ndarray:
             infinite += np.isinf(x).sum(axis=0)
     if infinite.any():
         where = listed(features, infinite)
-        raise DataError(f"there are infinite values, which no step repairs: {where}")
+        raise DataError(
+            f"there are infinite values, which no step repairs: {where}; correct them, or leave "
+            "the column out"
+        )
     return missing
 
 
@@ -120,13 +123,27 @@ def target_notes(table: Table, train: np.ndarray) -> list[str]:
         ]
         what = "label" if table.multilabel else "target"
         return [f"{what} {shown(same)} has one value only in training"] if same else []
-    present = len(np.unique(target))
+    present, name = len(np.unique(target)), f"target {shown(table.target_names)}"
     if present < 2:
         only = table.classes[int(target[0])]
-        raise DataError(f"all {len(train)} training examples are of one class, {only}")
-    if len(train) < len(table.classes):
         raise DataError(
-            f"there are {len(train)} training examples for {len(table.classes)} classes; is the "
-            "target a number to predict (`target_type: regression`)?"
+            f"{name}: all {count(len(train), 'training example')} are of one class, {only}: there "
+            "is nothing to tell apart"
         )
+    if len(train) < len(table.classes):
+        hint = (
+            "is it a number to predict (`target_type: regression`)?"
+            if all(map(_is_number, table.classes))
+            else "does it identify the examples?"
+        )
+        there = count(len(train), "training example")
+        raise DataError(f"{name}: there are {there} for {len(table.classes)} classes; {hint}")
     return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -20,7 +20,7 @@ from nnexp.data.splitter import (
     pool_of,
     shuffled,
 )
-from nnexp.errors import DataError
+from nnexp.errors import DataError, count
 from nnexp.registry import param, rule
 
 
@@ -86,7 +86,7 @@ class Split(ByShare):
         shares = split.shares()
         codes = table.target if split.stratify else np.zeros(len(table), np.int64)
         found = fixed | draw(shuffled(pool, len(table), split.seed), codes, shares)
-        sizes = {part: f"{share:g} of {len(pool)} examples" for part, share in shares.items()}
+        sizes = {part: f"{share:g} of {count(len(pool), 'example')}" for part, share in shares.items()}
         return as_parts(table, found, sizes)
 
     def _fixed(self, table: Table, root: Path) -> dict[str, np.ndarray]:
@@ -100,8 +100,8 @@ class Split(ByShare):
         return fixed
 
 
-def read_index(path: Path, count: int) -> np.ndarray:
-    """Row numbers from 0 below `count`, written as text between white space; 3 or 3.0e+00."""
+def read_index(path: Path, total: int) -> np.ndarray:
+    """Row numbers from 0 below `total`, written as text between white space; 3 or 3.0e+00."""
     try:
         tokens = path.read_text(encoding="utf-8").split()
     except UnicodeDecodeError:
@@ -116,8 +116,8 @@ def read_index(path: Path, count: int) -> np.ndarray:
             value = np.nan
         if not value.is_integer():
             raise DataError(f"{path}: {token[:40]!r} is not a row number")
-        if not 0 <= value < count:
-            raise DataError(f"{path}: row {token[:40]} does not exist; rows are 0 to {count - 1}")
+        if not 0 <= value < total:
+            raise DataError(f"{path}: row {token[:40]} does not exist; rows are 0 to {total - 1}")
         values.append(int(value))
     rows, times = np.unique(np.array(values, np.int64), return_counts=True)
     if (times > 1).any():

@@ -146,7 +146,8 @@ class Pipeline:
             values = table.target
             if self.target_scale is not None:
                 values = (values - self.target_scale[0]) / self.target_scale[1]
-            return np.asarray(values, self.precision)
+            with np.errstate(over="ignore"):
+                return np.asarray(values, self.precision)
         assert table.classes is not None
         index = {name: place for place, name in enumerate(self.classes)}
         unseen = [name for name in table.classes if name not in index]
@@ -372,7 +373,7 @@ def prepare(
         task=table.task,
         classes=table.classes,
         target_names=table.target_names,
-        target_scale=_scale(table.target[train]) if scaled else None,
+        target_scale=_scale(table, train) if scaled else None,
         precision=precision,
         class_counts=_class_counts(table, train),
     )
@@ -380,11 +381,14 @@ def prepare(
     size = pipeline.bytes(len(table))
     if size <= resident_bytes:
         inputs, unusual = pipeline.run(features)
-        _check_range(inputs, used, precision)
+        _check_range(inputs, features, used, precision)
         notes += unusual
     else:  # then text, which a table of this size hardly has, is not looked at for unseen values
         notes.append(f"the inputs take {size / 2**30:.1f} GiB: they are read as they are needed")
     targets = pipeline.encode(table)
+    if not np.isfinite(targets[used]).all():
+        hint = "" if scaled else ", or set `data.scale_target: true`"
+        raise _huge_target(table, used, hint)
     return Prepared(pipeline, inputs, targets, table.target, dict(parts), features, tuple(notes))
 
 
@@ -414,14 +418,33 @@ def _fit(step: Step, rows: TrainingRows) -> State:
         state = step.fit(rows)
     for value in state.values():
         if isinstance(value, np.ndarray) and not np.isfinite(value).all():
-            raise DataError(f"{step.component}: the values are too large to compute with")
+            where = _largest(rows.features, rows.index)
+            raise DataError(
+                f"preprocessing: {step.component}: the values are too large to compute with: "
+                f"{where}; correct or rescale them"
+            )
     return state
 
 
-def _check_range(inputs: np.ndarray, rows: np.ndarray, precision: str) -> None:
+def _largest(features: Features, rows: np.ndarray) -> str:
+    """The column that holds the number furthest from 0, and that number."""
+    furthest = np.zeros(features.width)
+    for piece in features.chunks(rows):
+        x = np.abs(np.asarray(features.numeric[piece], np.float64)).reshape(len(piece), -1)
+        furthest = np.fmax(furthest, np.fmax.reduce(x, axis=0))
+    place = int(np.argmax(furthest))
+    return f"{features.labels[place]} goes to ±{furthest[place]:.3g}"
+
+
+def _check_range(
+    inputs: np.ndarray, features: Features, rows: np.ndarray, precision: str
+) -> None:
     for start in range(0, len(rows), CHUNK_ROWS):
         if not np.isfinite(inputs[rows[start : start + CHUNK_ROWS]]).all():
-            raise DataError(f"some values are too large for {precision}: add `standardize`")
+            raise DataError(
+                f"preprocessing: some values are too large for {precision} "
+                f"({_largest(features, rows)}): add `standardize`"
+            )
 
 
 def _class_counts(table: Table, train: np.ndarray) -> tuple[int, ...] | None:
@@ -430,6 +453,20 @@ def _class_counts(table: Table, train: np.ndarray) -> tuple[int, ...] | None:
     return tuple(np.bincount(table.target[train], minlength=len(table.classes)).tolist())
 
 
-def _scale(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    std = target.std(axis=0)
-    return target.mean(axis=0), np.where(target.min(axis=0) == target.max(axis=0), 1.0, std)
+def _scale(table: Table, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the training targets; a constant one is only centred."""
+    target = table.target[train]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = target.mean(axis=0), target.std(axis=0)
+    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise _huge_target(table, train)
+    constant = (target.min(axis=0) == target.max(axis=0)) | (std < np.finfo(np.float64).tiny)
+    return mean, np.where(constant, 1.0, std)
+
+
+def _huge_target(table: Table, train: np.ndarray, hint: str = "") -> DataError:
+    furthest = float(np.abs(table.target[train]).max())
+    return DataError(
+        f"target {shown(table.target_names)}: the values are too large to compute with (up to "
+        f"±{furthest:.3g}): correct or rescale them{hint}"
+    )

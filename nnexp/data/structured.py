@@ -22,7 +22,7 @@ from nnexp.data.splitter import (
     shuffled,
     times_of,
 )
-from nnexp.errors import DataError, UsageError
+from nnexp.errors import DataError, UsageError, count
 from nnexp.registry import param
 
 
@@ -110,7 +110,7 @@ class KFold(Splitter):
             again = shuffled(rest, len(table), self.seed, self.fold + 1)
             shares = {"train": 1 - self.dev, "dev": self.dev}
             found |= draw(again, codes, shares) if groups is None else _whole(again, groups, shares)
-        size = {part: f"there are {len(rest)} examples for train and dev" for part in PARTS}
+        size = {part: f"{count(len(rest), 'example')} for train and dev" for part in PARTS}
         return as_parts(table, found, size, _small_classes(table, pool, split))
 
     def _folds(self, order: np.ndarray, codes: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
@@ -143,21 +143,9 @@ def _small_classes(table: Table, pool: np.ndarray, split: KFold) -> list[str]:
     ]
 
 
-class Grouped(ByShare):
-    """Parts by share of the examples, with all rows of one group in one part.
+class _Shares(ByShare):
+    """Parts that are shares and nothing else."""
 
-    Rows with one value in the column `by` are a group. Groups are taken in a random order, and the
-    shares are met as nearly as whole groups allow. Without shares, dev and test are 0.2 each.
-
-    Use: when rows of one patient, user or machine are alike and new data bring others; a random
-    split would then flatter, as it tests on groups that it trained on.
-    """
-
-    name: Literal["grouped"] = "grouped"
-    also = ("group", "by_group", "group_shuffle_split")
-    by: str = param(
-        ..., "the column that names the group", min_length=1, max_length=1000, also=("groups",)
-    )
     train: float | None = param(
         None, "share of the examples", when="null: what dev and test leave over", gt=0, le=1
     )
@@ -177,6 +165,23 @@ class Grouped(ByShare):
         le=1,
     )
 
+
+class Grouped(_Shares):
+    """Parts by share of the examples, with all rows of one group in one part.
+
+    Rows with one value in the column `by` are a group. Groups are taken in a random order, and the
+    shares are met as nearly as whole groups allow. Without shares, dev and test are 0.2 each.
+
+    Use: when rows of one patient, user or machine are alike and new data bring others; a random
+    split would then flatter, as it tests on groups that it trained on.
+    """
+
+    name: Literal["grouped"] = "grouped"
+    also = ("group", "by_group", "group_shuffle_split")
+    by: str = param(
+        ..., "the column that names the group", min_length=1, max_length=1000, also=("groups",)
+    )
+
     def assign(self, table: Table, root: Path) -> Parts:
         self.check()
         split = self.resolved(table)
@@ -185,7 +190,7 @@ class Grouped(ByShare):
         pool = pool_of(table, fixed)
         there = len(np.unique(groups[pool]))
         found = fixed | _whole(shuffled(pool, len(table), self.seed), groups, split.shares())
-        size = dict.fromkeys(PARTS, f"column {self.by} has {there} different values")
+        size = dict.fromkeys(PARTS, f"column {self.by} has {count(there, 'different value')}")
         parts = as_parts(table, found, size)
         return Parts(parts.rows, (*parts.notes, *_divided(parts, groups, self.by)))
 
@@ -208,7 +213,7 @@ def _divided(parts: Parts, groups: np.ndarray, by: str) -> list[str]:
     return [f"split: {said} in two parts, as the source itself divides them"]
 
 
-class Ordered(ByShare):
+class Ordered(_Shares):
     """Parts by time: train is the earliest, then dev, then test the latest.
 
     `by` names a column of numbers or dates; null takes the rows as they come. Rows of one time are
@@ -226,24 +231,6 @@ class Ordered(ByShare):
         "a column of numbers or dates that tells when; null: the order of the rows",
         max_length=1000,
         also=("time_column",),
-    )
-    train: float | None = param(
-        None, "share of the examples", when="null: what dev and test leave over", gt=0, le=1
-    )
-    dev: float | None = param(
-        None,
-        "share; absent: there is no dev split",
-        when="null: 0.2 if nothing is given, else absent",
-        gt=0,
-        le=1,
-        also=("val", "valid", "validation"),
-    )
-    test: float | None = param(
-        None,
-        "share; absent: there is no test split",
-        when="null: the source's own, 0.2 if nothing is given, else absent",
-        gt=0,
-        le=1,
     )
 
     def numbered(self, number: int) -> Self:
@@ -270,7 +257,9 @@ class Ordered(ByShare):
         found = fixed | dict(zip(shares, pieces, strict=True))
         there = len(np.unique(times))
         sizes = {
-            part: f"{share:g} of {len(pool)} examples, at {there} different times"
+            part: (
+                f"{share:g} of {count(len(pool), 'example')}, at {count(there, 'different time')}"
+            )
             for part, share in shares.items()
         }
         return as_parts(table, found, sizes)

@@ -24,7 +24,7 @@ from nnexp.components.layers import Linear
 from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
 from nnexp.components.metrics import Metric
-from nnexp.components.models import OUTPUT_INIT
+from nnexp.components.models import OUTPUT_INIT, Model, Sequential
 from nnexp.components.regularizers import Regularizer
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, Problem
@@ -71,14 +71,20 @@ def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> li
     ]
 
 
-def declare(layers: Sequence[Layer], inputs: Shape) -> list[Declared]:
-    """What each layer declares for examples of shape `inputs`. Raises ConfigError."""
+def declare(
+    layers: Sequence[Layer], inputs: Shape, places: Sequence[str] = ()
+) -> list[Declared]:
+    """What each layer declares for examples of shape `inputs`. Raises ConfigError.
+
+    places: where the config has the layers; none: all are the model's.
+    """
     shape, skips, found = inputs, list[Shape](), list[Declared]()
     for index, layer in enumerate(layers):
         try:
             declared = layer.trace(shape, skips)
         except ValueError as error:
-            raise _unfit(f"layer {index}, {layer.component}: {error}") from None
+            place = places[index] if places else "model"
+            raise _unfit(f"layer {index}, {layer.component}: {error}", place) from None
         found.append(declared)
         shape = declared.output
     return found
@@ -111,7 +117,8 @@ def check_model(experiment: Experiment, signature: Signature) -> None:
     loss = experiment.loss
     assert loss is not None
     layers = build_layers(experiment, signature, loss)
-    declared, outputs = declare(layers, signature.inputs), loss.outputs(signature.targets)
+    outputs = loss.outputs(signature.targets)
+    declared = declare(layers, signature.inputs, _places(experiment.model))
     if not any(one.slots for one in declared):
         raise _unfit("it has no layer with weights: there is nothing to train")
     if declared[-1].output != (outputs,):
@@ -405,5 +412,11 @@ def _by_layer(layout: Layout) -> dict[int, tuple[tuple[str, int], ...]]:
     return found
 
 
-def _unfit(message: str) -> ConfigError:
-    return ConfigError([Problem("", "model", message)])
+def _unfit(message: str, path: str = "model") -> ConfigError:
+    return ConfigError([Problem("", path, message)])
+
+
+def _places(model: Model) -> list[str]:
+    """Where the config lists each layer; nothing if it does not list them."""
+    listed = enumerate(model.layers if isinstance(model, Sequential) else ())
+    return [f"model.layers.{number}" for number, layer in listed for _ in flat([layer])]

@@ -264,6 +264,15 @@ def test_prelu_has_one_slope_or_one_a_channel() -> None:
         torch.testing.assert_close(found[member], expected)
 
 
+def test_prelu_has_its_slope_for_a_gradient_at_zero() -> None:
+    x = torch.zeros(1, 1, 1, requires_grad=True)
+    own = {"slope": torch.tensor([[0.25]], requires_grad=True)}
+    found = torch.autograd.grad(Prelu().forward(x, own, {}, EVALUATION), (x, own["slope"]))
+    y = functional.prelu(x, own["slope"][0])
+    expected = torch.autograd.grad(y, (x, own["slope"]))
+    assert [float(f) for f in found] == [float(e) for e in expected] == [0.25, 0.0]
+
+
 def test_a_trainable_swish() -> None:
     (slot,) = Swish(trainable=True, beta=1.5).declare((6,)).slots
     assert (slot.shape, slot.role, slot.fill) == ((1,), "norm", 1.5)

@@ -242,6 +242,7 @@ STARTS: list[tuple[str, Model]] = [
     *((name, model) for name, model in DEFAULTS.items()),
     *((f"mlp {a}", Mlp.model_validate({"activation": a, "hidden": [64, 64]})) for a in ACTIVATIONS),
     *((f"cnn {a}", Cnn.model_validate({"activation": a})) for a in ACTIVATIONS),
+    *((f"residual {a}", ResidualNet.model_validate({"activation": a})) for a in ACTIVATIONS),
     ("mlp norm", Mlp(hidden=[32] * 5, batch_norm=True)),
     ("mlp dropout", Mlp(dropout=0.5, input_dropout=0.2)),
     ("mlp wide", Mlp(hidden=[512])),

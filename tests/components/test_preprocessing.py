@@ -670,7 +670,7 @@ class TestImpute:
 
     def test_columns_without_any_value_are_errors(self):
         x = np.array([[1.0, np.nan], [2.0, np.nan]])
-        with pytest.raises(DataError, match=r"no value in any training row: x1; `drop` them"):
+        with pytest.raises(DataError, match=r"no value in any training row: x1; `drop` it"):
             fitted(Impute(), x)
         text = Features(x[:, :1], ("a",), np.array([[None], [None]], object), ("c",))
         with pytest.raises(DataError, match="training row: c"):

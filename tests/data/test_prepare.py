@@ -257,7 +257,7 @@ class TestProblems:
         ("value", "steps", "message"),
         [
             (1e300, [Standardize()], "standardize: the values are too large"),
-            (1e50, [], "too large for float32: add `standardize`"),
+            (1e50, [], r"too large for float32 \(a goes to ±2.33e\+50\): add `standardize`"),
         ],
     )
     def test_values_beyond_the_arithmetic(self, value, steps, message):

@@ -167,7 +167,7 @@ class TestKFold:
             assign(splits.KFold(by="who"), table(20, who=np.arange(20) % 2))
         with pytest.raises(DataError, match="needs classes"):
             assign(splits.KFold(stratify=True), table(9))
-        with pytest.raises(DataError, match=r"dev: would be empty \(there are 1 examples"):
+        with pytest.raises(DataError, match=r"dev: would be empty \(1 example for train and dev"):
             assign(splits.KFold(folds=2, dev=0.1), table(2))
 
     def test_small_classes_are_told(self):

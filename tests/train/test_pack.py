@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnexp.components.activations import Activation
 from nnexp.components.layer import Layer
 from nnexp.components.losses import Loss
 from nnexp.components.samplers import Uniform
@@ -102,6 +103,58 @@ def test_one_step_in_a_pack_is_one_step_alone(
                 scale = max(float(tensor.abs().max()), 1e-30)
                 apart = float((after[name][member] - tensor[0]).abs().max())
                 assert apart <= 1e-12 * scale, (name, number, member)
+        state.tensors = after
+
+
+IMAGE_LAYERS: list[Any] = [
+    {"name": "conv2d", "channels": 3}, "local_response_norm",
+    {"name": "dropout", "rate": 0.3, "shared": [1, 2]},
+    {"name": "residual", "layers": [{"name": "conv2d", "channels": 4, "stride": 2}, "batch_norm"]},
+    {"name": "max_pool2d", "size": 3, "stride": 1, "padding": 1}, "avg_pool2d",
+    {"name": "conv_transpose2d", "channels": 3}, "layer_norm", "upsample",
+    {"name": "local_response_norm", "within": True, "size": 3}, "global_avg_pool", "linear",
+]  # fmt: skip
+SIGNAL_LAYERS: list[Any] = [
+    {"name": "reshape", "shape": [2, 12]},
+    {"name": "conv1d", "channels": 3}, "max_pool1d",
+    {"name": "residual", "layers": [{"name": "conv1d", "channels": 4}, "tanh"]},
+    {"name": "avg_pool1d", "size": 3, "stride": 1}, "global_max_pool", "linear",
+]  # fmt: skip
+OTHERS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "image": ({"name": "sequential", "layers": IMAGE_LAYERS}, (2, 8, 8)),
+    "signal": ({"name": "sequential", "layers": SIGNAL_LAYERS}, (24,)),
+    "residual": (
+        {"name": "residual", "blocks": 3, "width": 9, "batch_norm": True, "dropout": 0.3},
+        (6,),
+    ),
+    "swish beta": (
+        {"name": "mlp", "hidden": [9], "activation": {"name": "swish", "trainable": True}},
+        (6,),
+    ),
+    **{
+        a: ({"name": "mlp", "hidden": [9, 7], "activation": a}, (6,)) for a in Activation.registered
+    },
+}
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_one_step_of_every_layer_in_a_pack_is_one_step_alone(
+    experiment: Any, pack: Any, model: str
+) -> None:
+    config, shape = OTHERS[model]
+    training = {"epochs": 3, "batch_size": 16, "precision": "float64"}
+    members = [experiment(seed=s, model=config, training=training) for s in range(3)]
+    together = pack(members, shape)
+    state = together.start()
+    for number in range(3):
+        after = one_step(together, [0, 1, 2], state, number)
+        assert not torch.equal(after["params"], state.tensors["params"])
+        for member in range(3):
+            for name, tensor in one_step(together, [member], state, number).items():
+                if tensor.numel():
+                    scale = max(float(tensor.abs().max()), 1e-30)
+                    apart = float((after[name][member] - tensor[0]).abs().max())
+                    assert apart <= 1e-12 * scale, (name, number, member)
         state.tensors = after
 
 
