@@ -56,6 +56,7 @@ def explain(
       nnexp explain optimizer.adam
       nnexp explain training
       nnexp explain config
+      nnexp explain layers
     """
     from nnexp.cli.explaining import show_description
     from nnexp.config.catalogue import describe

@@ -106,14 +106,13 @@ class Seen:
 
 
 class Layer(Spec, family="layer"):
-    """A layer of a network.
+    """A layer of a network."""
 
-    `declare` may raise ValueError with a sentence when the input shape does not suit.
-
-    A layer may give its gradient in closed form, by a `pull` beside its `forward`. A network of
-    such layers only is differentiated without autograd, whose graph costs more than the
-    arithmetic of a small network; every other network is left to autograd. Tests hold both equal.
-    """
+    # `declare` may raise ValueError with a sentence when the input shape does not suit.
+    #
+    # A layer may give its gradient in closed form, by a `pull` beside its `forward`. A network of
+    # such layers only is differentiated without autograd, whose graph costs more than the
+    # arithmetic of a small network; every other network is left to autograd. Tests hold both equal.
 
     @classmethod
     def closed_form(cls) -> bool:

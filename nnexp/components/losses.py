@@ -21,7 +21,9 @@ Task = Literal["classification", "regression", "multilabel"]
 
 
 class Loss(Spec, family="loss"):
-    """A loss; outputs are `[M, B, K]`, its value an example `[M, B]`."""
+    """How wrong an output is, an example: what training minimizes."""
+
+    # Outputs are `[M, B, K]`, its values `[M, B]`.
 
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0, le=1e6)]] | None = (

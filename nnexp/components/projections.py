@@ -189,7 +189,7 @@ class Lda(_Projection):
     Formula: wᵀS_b w / wᵀS_w w → max, S_w the scatter within classes, S_b that of their means
 
     Use: to bring many columns down to few that tell the classes apart; it looks at the targets, so
-    with few examples a column it sees too fits the training split too well.
+    with few examples its directions fit the training split too well.
 
     Source: Fisher (1936), "The use of multiple measurements in taxonomic problems"; Rao (1948).
     """

@@ -184,7 +184,7 @@ class Stream(Sampler):
     from all of the past alike. `train/step_loss` is then the loss before the update, mostly on
     examples seen before. The rows' own order is the order of arrival.
 
-    Use: for one pass (`epochs: 1`) over data that drift, with a split by `time`.
+    Use: for one pass (`epochs: 1`) over data that drift, with the split `ordered`.
     """
 
     name: Literal["stream"] = "stream"

@@ -102,13 +102,13 @@ def apply_steps(fitted: Sequence[tuple[Step, State]], features: Features) -> Fea
 class Step(Spec, family="preprocessing"):
     """One step of preprocessing, fitted on the training rows and applied unchanged to all others.
 
-    It keeps no state of its own: `fit` returns it and `apply` takes it, so that it can be stored
-    without pickle. Fits read the training rows in pieces, as they may be larger than memory.
-
     `columns` chooses what it sees and changes; other columns pass through untouched. A column that
     it gives under its old name keeps its place; new ones, such as pc1, stand at the end.
     """
 
+    # It keeps no state of its own: `fit` returns it and `apply` takes it, so that it can be stored
+    # without pickle. Fits read the training rows in pieces, as they may be larger than memory.
+    #
     # A component gives the methods that begin with _, which know of the columns it sees only.
 
     suits: ClassVar[tuple[str, ...]] = (NUMERIC,)

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from nnexp.config.experiment import Experiment
+from nnexp.config.topics import TOPICS
 from nnexp.config.wording import Arm, bounds, field_arms, is_component, keys_of, number, type_name
 from nnexp.errors import UsageError, nearest
 from nnexp.registry import FAMILIES, Spec, extras
@@ -84,10 +85,14 @@ def families() -> dict[str, dict[str, str]]:
 def describe(name: str) -> list[Description]:
     """Explains `optimizer.adam`, `adam`, `optimizer`, `training`, `training.epochs`, `adam.lr`, …
 
-    A name that means several things (`linear`) gives several descriptions.
+    A name that means several things (`linear`) gives several descriptions. `layers` is a
+    topic, how layers are named.
     Raises UsageError, with the nearest name, for one that means nothing.
     """
     index = _index()
+    if name in TOPICS:
+        first, _, rest = TOPICS[name].partition("\n\n")
+        return [Description(name, first.rstrip("."), rest, ())]
     found = _find(name, index)
     if not found and "." in name:
         holder, _, key = name.rpartition(".")
@@ -163,7 +168,7 @@ def _find(name: str, index: dict[str, type[Spec]]) -> dict[str, type[Spec]]:
 
 
 def _unknown(name: str, index: dict[str, type[Spec]]) -> str:
-    paths = {path: path for path in index}
+    paths = {path: path for path in (*TOPICS, *index)}
     for path, spec in index.items():
         paths |= dict.fromkeys((path.rpartition(".")[2], *spec.also), path)
     close = nearest(name, paths)

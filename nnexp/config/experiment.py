@@ -145,7 +145,9 @@ class Experiment(Spec):
     model: OneOf[Model] = param(..., "the architecture")
     initialization: OneOf[Initializer] = param(Auto(), "how weights start")
     loss: OneOf[Loss] | None = param(
-        None, "what is minimized", when="null: cross_entropy, or mse for regression"
+        None,
+        "what is minimized",
+        when="null: cross_entropy; mse for regression, multilabel_bce for labels",
     )
     regularization: Annotated[dict[str, Regularizer], KeyedBy] = param(
         {}, "penalties and decay, by name"

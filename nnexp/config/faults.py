@@ -181,10 +181,13 @@ def _is_mismatch(one: _Error) -> bool:
 
 def _is_renamed(fault: Fault, found: list[Fault]) -> bool:
     """Whether a key is missing or unknown just because another one beside it is misspelt."""
-    meant = [other.meant for other in found if other.at_key and other.path[:-1] == fault.path[:-1]]
-    if fault.at_key:  # which keys there are depends on `name`
-        return "name" in meant and fault.meant != "name"
-    return bool(fault.path) and fault.problem.received is MISSING and fault.path[-1] in meant
+    if not fault.path:
+        return False
+    if fault.at_key:
+        return bool(fault.meant) and fault.meant == fault.path[-1]
+    beside = [other for other in found if other.at_key and other.path[:-1] == fault.path[:-1]]
+    missing = fault.problem.received is MISSING
+    return missing and fault.path[-1] in [other.meant for other in beside]
 
 
 # -- words -----------------------------------------------------------------------------------------
@@ -249,9 +252,21 @@ def _snake(name: str) -> str:
 
 
 def _unknown_key(owner: type[Spec], path: Keys, data: dict[str, Any]) -> Fault:
-    """Says which key was meant: of the same mapping, else of another one in the config."""
+    """Says which key was meant: of the same mapping, else of another one in the config.
+
+    It is itself the one that was meant if only `name` is misspelt beside it.
+    """
     key = str(path[-1])
     names: dict[str, str] = {}
+    beside = walk(Experiment, data, path[:-1]).value
+    if is_component(owner) and isinstance(beside, Mapping) and "name" not in beside:
+        names["name"] = "name"
+        unknown = {k: v for k, v in beside.items() if k not in keys_of(owner)}
+        naming = _naming_key(owner.family, unknown)
+        if naming not in ("", key):
+            owner = FAMILIES[owner.family].registered[beside[naming]]
+            if key in owner.model_fields:
+                return Fault(path, Problem("", "", "is right"), True, key)
     for name in keys_of(owner):
         names |= dict.fromkeys((*extras(owner.model_fields[name]).get("also", ()), name), name)
     first, blank, _ = key.partition(" ")

@@ -176,7 +176,7 @@ def keys_of(spec: type[Spec]) -> list[str]:
     common = {
         name
         for base in spec.__mro__
-        if "registered" in base.__dict__ and base is not spec
+        if issubclass(base, Spec) and "registered" in base.__dict__ and base is not spec
         for name, info in base.model_fields.items()
         if not extras(info).get("per_member")
     }

@@ -127,8 +127,8 @@ def target_notes(table: Table, train: np.ndarray) -> list[str]:
     if present < 2:
         only = table.classes[int(target[0])]
         raise DataError(
-            f"{name}: all {count(len(train), 'training example')} are of one class, {only}: there "
-            "is nothing to tell apart"
+            f"{name}: there is one class only, {only}, in {count(len(train), 'training example')}: "
+            "nothing to tell apart"
         )
     if len(train) < len(table.classes):
         hint = (

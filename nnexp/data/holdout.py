@@ -86,7 +86,9 @@ class Split(ByShare):
         shares = split.shares()
         codes = table.target if split.stratify else np.zeros(len(table), np.int64)
         found = fixed | draw(shuffled(pool, len(table), split.seed), codes, shares)
-        sizes = {part: f"{share:g} of {count(len(pool), 'example')}" for part, share in shares.items()}
+        sizes = {
+            part: f"{share:g} of {count(len(pool), 'example')}" for part, share in shares.items()
+        }
         return as_parts(table, found, sizes)
 
     def _fixed(self, table: Table, root: Path) -> dict[str, np.ndarray]:

@@ -436,9 +436,7 @@ def _largest(features: Features, rows: np.ndarray) -> str:
     return f"{features.labels[place]} goes to ±{furthest[place]:.3g}"
 
 
-def _check_range(
-    inputs: np.ndarray, features: Features, rows: np.ndarray, precision: str
-) -> None:
+def _check_range(inputs: np.ndarray, features: Features, rows: np.ndarray, precision: str) -> None:
     for start in range(0, len(rows), CHUNK_ROWS):
         if not np.isfinite(inputs[rows[start : start + CHUNK_ROWS]]).all():
             raise DataError(

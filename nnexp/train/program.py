@@ -71,9 +71,7 @@ def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> li
     ]
 
 
-def declare(
-    layers: Sequence[Layer], inputs: Shape, places: Sequence[str] = ()
-) -> list[Declared]:
+def declare(layers: Sequence[Layer], inputs: Shape, places: Sequence[str] = ()) -> list[Declared]:
     """What each layer declares for examples of shape `inputs`. Raises ConfigError.
 
     places: where the config has the layers; none: all are the model's.

@@ -164,9 +164,7 @@ def _at_home(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     return found
 
 
-def _part(
-    family: str, member: dict[str, Any], host: dict[str, Any], way: int
-) -> dict[str, Any]:
+def _part(family: str, member: dict[str, Any], host: dict[str, Any], way: int) -> dict[str, Any]:
     """What stands in a config for the component."""
     if family in ("dataset", "split"):
         return {"data": host["data"] | {"source" if family == "dataset" else family: member}}

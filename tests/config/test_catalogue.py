@@ -318,6 +318,18 @@ def test_the_text_does_not_repeat_the_summary() -> None:
     )
 
 
+def test_how_layers_are_named_is_a_topic() -> None:
+    (topic,) = describe("layers")
+    for name in ("`first`", "`hidden`", "`output`", "`0.linear`", "`conv*`"):
+        assert name in topic.text
+    examples = re.findall(r"`(\w+)(?:\.(\w+))?: ({.+?})`(?= [a-z])", topic.text)
+    assert [key for key, _, _ in examples] == ["regularization", "optimizer", "initialization"]
+    for key, inner, value in examples:
+        written = f"{{{inner}: {value}}}" if inner else value
+        text = f"data: {{source: digits}}\nmodel: mlp\n{key}: {written}"
+        Experiment.model_validate(source.plain(source.parse(text, "topic")))
+
+
 def test_a_description_is_plain_json() -> None:
     (one,) = describe("swish")
     plain = json.loads(json.dumps(one.to_json()))

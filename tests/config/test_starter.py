@@ -482,7 +482,7 @@ def tables(draw: st.DrawFn) -> bytes:
 REFUSED = re.compile(
     r"is empty|no column beside the target|every column has missing values|is not text|"
     r"has a header but no rows|names are repeated|fields where the first row has|"
-    r"no field that isn't blank|has no value in|all \d+ training examples are of one class|"
+    r"no field that isn't blank|has no value in|there is one class only, |"
     r"training examples for \d+ classes|no value in any training row|not unique"
 )
 
