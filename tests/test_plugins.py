@@ -66,7 +66,7 @@ def test_the_example_is_there_until_the_end_of_the_block() -> None:
         assert "focal" in families()["loss"]
         (focal,) = describe("focal")
         assert focal.source.startswith("Lin et al. (2017)")
-        assert (focal.parameters[-1].name, focal.parameters[-1].range) == ("gamma", "≥ 0, ≤ 10")
+        assert (focal.parameters[0].name, focal.parameters[0].range) == ("gamma", "≥ 0, ≤ 10")
         gamma = schema()["$defs"]["loss.focal"]["properties"]["gamma"]
         assert gamma["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 10}
         assert {"squared_relu"} <= FAMILIES["layer"].registered.keys()

@@ -282,7 +282,7 @@ def test_it_may_stand_anywhere(line: list[str], capsys: pytest.CaptureFixture[st
     (found,) = json.loads(capsys.readouterr().out)
     assert found["name"] == "loss.focal"
     assert found["use"].startswith("where most examples are easy")
-    assert found["parameters"][-1] == {
+    assert found["parameters"][0] == {
         "name": "gamma",
         "type": "number",
         "default": "2",
