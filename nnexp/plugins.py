@@ -20,8 +20,7 @@ What each kind of component gives is said in its base class, one of those below.
 """
 
 from nnexp import streams
-from nnexp.components.activations import Activation
-from nnexp.components.dataset import Dataset
+from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.inits import Initializer
 from nnexp.components.layer import (
     Context,
@@ -34,16 +33,17 @@ from nnexp.components.layer import (
     Tensors,
     per_member,
 )
-from nnexp.components.layers import Linear
+from nnexp.components.layers.activations import Activation
+from nnexp.components.layers.basic import Linear
 from nnexp.components.layout import Scope
 from nnexp.components.losses import Loss
-from nnexp.components.metrics import Averaged, Metric, Scored
+from nnexp.components.metrics.metric import Averaged, Metric, Scored
 from nnexp.components.models import Model
-from nnexp.components.optimizer import Moment, Optimizer, subtract
+from nnexp.components.optimizers.optimizer import Moment, Optimizer, subtract
+from nnexp.components.preprocessing.step import Step, TrainingRows
 from nnexp.components.regularizers import Regularizer, Sizes
 from nnexp.components.samplers import Among, Sampler
 from nnexp.components.schedules import Progress, Schedule
-from nnexp.components.steps import Step, TrainingRows
 from nnexp.components.table import Features, Table
 from nnexp.data.splits import Parts, Splitter
 from nnexp.errors import DataError

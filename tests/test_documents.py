@@ -16,10 +16,10 @@ from nnexp import streams
 from nnexp.components.layer import Context, Layer, Seen
 from nnexp.components.losses import Loss
 from nnexp.components.models import Mlp
-from nnexp.components.optimizer import Moment, Optimizer
+from nnexp.components.optimizers.optimizer import Moment, Optimizer
 from nnexp.components.preprocessing import OneHot, Standardize
+from nnexp.components.preprocessing.step import TrainingRows
 from nnexp.components.regularizers import Regularizer, Sizes
-from nnexp.components.steps import TrainingRows
 from nnexp.components.table import Features
 from nnexp.config.experiment import Experiment
 from nnexp.train.program import Program, Signature, declare

@@ -205,4 +205,4 @@ def test_the_reading_of_imports_finds_each_kind() -> None:
 def test_the_order_knows_up_from_down() -> None:
     assert rank("nnexp") is None
     assert (rank("nnexp.data.splits") or 0) < (rank("nnexp.config.load") or 0)
-    assert (rank("nnexp.components.layers") or 0) < (rank("nnexp.train.program") or 0)
+    assert (rank("nnexp.components.layers.basic") or 0) < (rank("nnexp.train.program") or 0)

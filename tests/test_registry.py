@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from nnexp import components
-from nnexp.components import layers, losses, metrics, models, optimizers, regularizers, schedules
+from nnexp.components import losses, models, regularizers, schedules
+from nnexp.components.layers import basic as layers
+from nnexp.components.metrics import metric as metrics
+from nnexp.components.optimizers import rules as optimizers
 from nnexp.config.catalogue import summary
 from nnexp.registry import (
     FAMILIES,

@@ -9,7 +9,7 @@ import numpy as np
 from nnexp.analysis import by_class
 from nnexp.analysis.results import Predictions
 from nnexp.analysis.statistic import Statistic
-from nnexp.components.metrics import Averaged, Metric
+from nnexp.components.metrics.metric import Averaged, Metric
 from nnexp.stats import Bounds, FloatArray
 
 

@@ -4,9 +4,6 @@ Importing this package registers all of it; none of it imports torch.
 """
 
 from nnexp.components import (
-    activations,
-    class_metrics,
-    convolution,
     datasets,
     from_run,
     inits,
@@ -14,22 +11,14 @@ from nnexp.components import (
     losses,
     metrics,
     models,
-    muon,
-    normalization,
     optimizers,
-    pooling,
     preprocessing,
-    probability_metrics,
     regularizers,
-    residual,
     samplers,
     schedules,
 )
 
 __all__ = [
-    "activations",
-    "class_metrics",
-    "convolution",
     "datasets",
     "from_run",
     "inits",
@@ -37,14 +26,9 @@ __all__ = [
     "losses",
     "metrics",
     "models",
-    "muon",
-    "normalization",
     "optimizers",
-    "pooling",
     "preprocessing",
-    "probability_metrics",
     "regularizers",
-    "residual",
     "samplers",
     "schedules",
 ]

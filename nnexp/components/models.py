@@ -7,14 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nnexp.components.activations import Activation, Relu
-from nnexp.components.convolution import Conv1d, Conv2d, Pixels
 from nnexp.components.inits import Initializer, Normal
 from nnexp.components.layer import Layer, Shape
-from nnexp.components.layers import Dropout, Flatten, Linear
-from nnexp.components.normalization import BatchNorm, LocalResponseNorm
-from nnexp.components.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
-from nnexp.components.residual import Residual
+from nnexp.components.layers.activations import Activation, Relu
+from nnexp.components.layers.basic import Dropout, Flatten, Linear
+from nnexp.components.layers.convolution import Conv1d, Conv2d, Pixels
+from nnexp.components.layers.normalization import BatchNorm, LocalResponseNorm
+from nnexp.components.layers.pooling import (
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool,
+    MaxPool1d,
+    MaxPool2d,
+)
+from nnexp.components.layers.residual import Residual
 from nnexp.registry import OneOf, Spec, param
 
 OUTPUT_INIT: Initializer = Normal(std=0.01)

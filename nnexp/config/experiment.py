@@ -9,14 +9,14 @@ from pydantic import Field, field_validator
 from nnexp.components.datasets import Dataset
 from nnexp.components.inits import Auto, Initializer
 from nnexp.components.losses import Loss, Task
-from nnexp.components.metrics import Metric
+from nnexp.components.metrics.metric import Metric
 from nnexp.components.models import Model
-from nnexp.components.optimizer import Optimizer
-from nnexp.components.optimizers import Adam
+from nnexp.components.optimizers.optimizer import Optimizer
+from nnexp.components.optimizers.rules import Adam
+from nnexp.components.preprocessing.step import Step
 from nnexp.components.regularizers import Regularizer
 from nnexp.components.samplers import Sampler, Uniform
 from nnexp.components.schedules import ConstantRate, Schedule
-from nnexp.components.steps import Step
 from nnexp.data.splits import Split, Splitter
 from nnexp.data.variation import Corruption
 from nnexp.registry import KeyedBy, OneOf, Spec, param, rule

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from nnexp.components.class_metrics import F1
 from nnexp.components.losses import CrossEntropy, Loss, Mse, MultilabelBce, Task
-from nnexp.components.metrics import (
+from nnexp.components.metrics.by_class import F1
+from nnexp.components.metrics.metric import (
     R2,
     Accuracy,
     Error,
@@ -16,8 +16,8 @@ from nnexp.components.metrics import (
     Metric,
     Rmse,
 )
+from nnexp.components.preprocessing.step import Step
 from nnexp.components.regularizers import L1
-from nnexp.components.steps import Step
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.registry import choose

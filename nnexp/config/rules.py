@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from nnexp.components.layer import flat
+from nnexp.components.layers.normalization import BatchNorm
 from nnexp.components.losses import Loss, Task
-from nnexp.components.metrics import Metric
+from nnexp.components.metrics.metric import Metric
 from nnexp.components.models import Sequential
-from nnexp.components.normalization import BatchNorm
 from nnexp.components.schedules import Cosine, OneCycle
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nnexp.components.columns import Kinds, shown
-from nnexp.components.steps import Step
+from nnexp.components.preprocessing.columns import Kinds, shown
+from nnexp.components.preprocessing.step import Step
 from nnexp.components.table import Features, Table, TargetType
 from nnexp.errors import DataError, count
 

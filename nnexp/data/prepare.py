@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nnexp.components.columns import shown
 from nnexp.components.preprocessing import Impute, MinMax, OneHot, Standardize
-from nnexp.components.steps import Affine, State, Step, TrainingRows, apply_steps
+from nnexp.components.preprocessing.columns import shown
+from nnexp.components.preprocessing.step import Affine, State, Step, TrainingRows, apply_steps
 from nnexp.components.table import CHUNK_ROWS, Features, Table, TargetType
 from nnexp.data.checks import (
     check_columns,

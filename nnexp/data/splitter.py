@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from nnexp import streams
-from nnexp.components.dates import as_days
+from nnexp.components.datasets.dates import as_days
 from nnexp.components.table import Located, Table
 from nnexp.errors import DataError, count
 from nnexp.registry import param

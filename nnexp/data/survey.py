@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from nnexp.components.datasets import Csv, Dataset, Parquet
-from nnexp.components.dates import as_days
-from nnexp.components.delimited import Columns, ColumnType, position
+from nnexp.components.datasets.dates import as_days
+from nnexp.components.datasets.delimited import Columns, ColumnType, position
 from nnexp.components.table import existing_file
 from nnexp.data.formats import arrays_beside, encoding_of, format_of
 from nnexp.errors import DataError, UsageError, count, nearest

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.components.class_metrics import F1, Counts, Precision, Recall, share
-from nnexp.components.metrics import Scored
+from nnexp.components.metrics.by_class import F1, Counts, Precision, Recall, share
+from nnexp.components.metrics.metric import Scored
 
 MOST_CLASSES = 256
 """With more classes than this there is no confusion matrix: it would be mostly empty."""

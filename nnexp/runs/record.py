@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import nnexp
-from nnexp.components.metrics import Averaged, Metric, Scored
+from nnexp.components.metrics.metric import Averaged, Metric, Scored
 from nnexp.components.regularizers import L1, sparsity
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment

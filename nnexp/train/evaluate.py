@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nnexp.components.layer import Context
-from nnexp.components.metrics import Metric, Scored
+from nnexp.components.metrics.metric import Metric, Scored
 from nnexp.components.regularizers import Sizes
 from nnexp.lazy import torch
 from nnexp.train.feed import Feed

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from nnexp import streams
-from nnexp.components.activations import Activation
-from nnexp.components.columns import shown
 from nnexp.components.from_run import FromRun
 from nnexp.components.inits import Auto, GlorotNormal, Initializer
 from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, flat
-from nnexp.components.layers import Linear
+from nnexp.components.layers.activations import Activation
+from nnexp.components.layers.basic import Linear
 from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
-from nnexp.components.metrics import Metric
+from nnexp.components.metrics.metric import Metric
 from nnexp.components.models import OUTPUT_INIT, Model, Sequential
+from nnexp.components.preprocessing.columns import shown
 from nnexp.components.regularizers import Regularizer
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, Problem

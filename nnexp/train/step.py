@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from nnexp.components.layer import Context, Seen
-from nnexp.components.optimizer import Batch, Moment
+from nnexp.components.optimizers.optimizer import Batch, Moment
 from nnexp.components.regularizers import Sizes
 from nnexp.components.schedules import Progress
 from nnexp.lazy import torch

@@ -14,7 +14,7 @@ from nnexp.analysis import bootstrap
 from nnexp.analysis.results import Predictions
 from nnexp.analysis.scores import bounds_of, difference_bounds, statistic
 from nnexp.analysis.statistic import Statistic
-from nnexp.components.metrics import Averaged, Metric, Scored
+from nnexp.components.metrics.metric import Averaged, Metric, Scored
 from nnexp.errors import DamagedRun
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from nnexp import streams
-from nnexp.components.activations import (
+from nnexp.components.inits import GlorotNormal, GlorotSigmoid, HeNormal, LecunNormal
+from nnexp.components.layer import Context
+from nnexp.components.layers.activations import (
     Activation,
     NoisyRelu,
     Prelu,
@@ -26,8 +28,6 @@ from nnexp.components.activations import (
     Swish,
     Tanh,
 )
-from nnexp.components.inits import GlorotNormal, GlorotSigmoid, HeNormal, LecunNormal
-from nnexp.components.layer import Context
 from nnexp.registry import stack
 
 Function = Callable[[torch.Tensor], torch.Tensor]

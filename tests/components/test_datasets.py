@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnexp.components import delimited
-from nnexp.components.arrays import read_idx
-from nnexp.components.datasets import Csv, Dataset, Idx, Npy, Npz
+from nnexp.components.datasets import Csv, Dataset, Idx, Npy, Npz, delimited
+from nnexp.components.datasets.arrays import read_idx
 from nnexp.components.table import Table
 from nnexp.errors import DataError
 from nnexp.registry import choose

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nnexp import streams
-from nnexp.components.convolution import Conv2d
 from nnexp.components.inits import (
     Constant,
     DeltaOrthogonal,
@@ -31,7 +30,8 @@ from nnexp.components.inits import (
     Uniform,
 )
 from nnexp.components.layer import Slot
-from nnexp.components.layers import Linear
+from nnexp.components.layers.basic import Linear
+from nnexp.components.layers.convolution import Conv2d
 
 
 @dataclass(frozen=True)

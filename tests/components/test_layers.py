@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nnexp import streams
-from nnexp.components import convolution
-from nnexp.components.activations import Activation
-from nnexp.components.convolution import Conv1d, Conv2d, ConvTranspose2d
 from nnexp.components.inits import Normal
 from nnexp.components.layer import Context, Layer, Shape
-from nnexp.components.layers import Dropout, Flatten, Linear, Reshape
-from nnexp.components.normalization import BatchNorm, LayerNorm, LocalResponseNorm
-from nnexp.components.pooling import (
+from nnexp.components.layers import convolution
+from nnexp.components.layers.activations import Activation
+from nnexp.components.layers.basic import Dropout, Flatten, Linear, Reshape
+from nnexp.components.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from nnexp.components.layers.normalization import BatchNorm, LayerNorm, LocalResponseNorm
+from nnexp.components.layers.pooling import (
     AvgPool1d,
     AvgPool2d,
     GlobalAvgPool,

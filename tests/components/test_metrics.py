@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from nnexp.components.class_metrics import F1, BalancedAccuracy, ByClass, Precision, Recall
 from nnexp.components.losses import Mse
-from nnexp.components.metrics import R2, Accuracy, Error, Metric, Rmse, Scored, TopK
-from nnexp.components.probability_metrics import Brier, CalibrationError, LogLoss, PrAuc, RocAuc
+from nnexp.components.metrics.by_class import F1, BalancedAccuracy, ByClass, Precision, Recall
+from nnexp.components.metrics.metric import R2, Accuracy, Error, Metric, Rmse, Scored, TopK
+from nnexp.components.metrics.probabilities import Brier, CalibrationError, LogLoss, PrAuc, RocAuc
 
 M, N = 3, 40  # members, examples
 

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnexp.components.activations import Activation
-from nnexp.components.convolution import Conv2d
 from nnexp.components.layer import Context, Shape, flat
-from nnexp.components.layers import Dropout, Linear
+from nnexp.components.layers.activations import Activation
+from nnexp.components.layers.basic import Dropout, Linear
+from nnexp.components.layers.convolution import Conv2d
+from nnexp.components.layers.normalization import BatchNorm
 from nnexp.components.models import Cnn, LinearModel, Mlp, Model, ResidualNet, Sequential
-from nnexp.components.normalization import BatchNorm
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
 from nnexp.train.program import Program, Signature, check_model

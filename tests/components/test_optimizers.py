@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from nnexp import streams
-from nnexp.components import optimizers
 from nnexp.components.layer import Slot
 from nnexp.components.layout import Entry, Layout
-from nnexp.components.muon import newton_schulz
-from nnexp.components.optimizer import Batch, Moment, Optimizer
-from nnexp.components.optimizers import (
+from nnexp.components.optimizers import rules as optimizers
+from nnexp.components.optimizers.muon import newton_schulz
+from nnexp.components.optimizers.optimizer import Batch, Moment, Optimizer
+from nnexp.components.optimizers.rules import (
     Adadelta,
     Adagrad,
     Adam,
@@ -27,7 +27,7 @@ from nnexp.components.optimizers import (
     Nesterov,
     Sgd,
 )
-from nnexp.components.optimizers import Rmsprop as RmsProp
+from nnexp.components.optimizers.rules import Rmsprop as RmsProp
 from nnexp.registry import extras, stack
 
 Params = list[torch.nn.Parameter]
@@ -557,7 +557,7 @@ def test_newton_schulz_brings_singular_values_near_1(shape: tuple[int, int]) -> 
 @pytest.mark.parametrize("shape", [(4, 6), (6, 4)])
 def test_muon_is_torchs_but_for_its_rounding(shape: tuple[int, int]) -> None:
     """torch iterates in bfloat16."""
-    from nnexp.components.muon import Muon
+    from nnexp.components.optimizers.muon import Muon
 
     inputs, outputs = shape
     draw = torch.Generator().manual_seed(2)
@@ -579,7 +579,7 @@ def test_muon_is_torchs_but_for_its_rounding(shape: tuple[int, int]) -> None:
 
 
 def test_evolution_finds_a_minimum_without_a_gradient() -> None:
-    from nnexp.components.optimizers import Evolution
+    from nnexp.components.optimizers.rules import Evolution
 
     spec = Evolution(lr=0.05, sigma=0.1)
     params = PROBLEM.start.clone()
@@ -591,7 +591,7 @@ def test_evolution_finds_a_minimum_without_a_gradient() -> None:
 
 
 def test_the_rate_of_error_adaptive_settles_at_its_share_of_the_loss() -> None:
-    from nnexp.components.optimizers import ErrorAdaptive
+    from nnexp.components.optimizers.rules import ErrorAdaptive
 
     spec = ErrorAdaptive(lr=0.5, gain=1.0, share=0.2)
     params = torch.zeros(1, 1, dtype=torch.float64)

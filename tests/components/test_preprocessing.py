@@ -17,9 +17,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from nnexp.components import steps as steps_module
 from nnexp.components import table
-from nnexp.components.columns import Kinds
 from nnexp.components.preprocessing import (
     Center,
     Impute,
@@ -33,7 +31,9 @@ from nnexp.components.preprocessing import (
     Standardize,
     ZcaWhiten,
 )
-from nnexp.components.steps import Affine, Moments, Step, TrainingRows
+from nnexp.components.preprocessing import step as steps_module
+from nnexp.components.preprocessing.columns import Kinds
+from nnexp.components.preprocessing.step import Affine, Moments, Step, TrainingRows
 from nnexp.components.table import Features
 from nnexp.errors import DataError
 from nnexp.registry import choose
@@ -445,7 +445,7 @@ class TestPca:
     def test_signs_do_not_depend_on_the_method(self, monkeypatch):
         x = np.random.default_rng(0).standard_normal((6, 6)) * np.arange(1, 7)
         small = fitted(Pca(), x)[0]["directions"]
-        monkeypatch.setattr("nnexp.components.projections.SAMPLE_BYTES", 0)
+        monkeypatch.setattr("nnexp.components.preprocessing.projections.SAMPLE_BYTES", 0)
         np.testing.assert_allclose(fitted(Pca(), x)[0]["directions"], small, atol=1e-10)
         largest = np.abs(small).argmax(axis=1)
         assert (small[np.arange(len(small)), largest] > 0).all()
@@ -467,7 +467,7 @@ class TestPca:
             fitted(Pca(), np.ones((5, 3)))
         with pytest.raises(DataError, match="two training rows"):
             fitted(Pca(), np.ones((1, 3)))
-        monkeypatch.setattr("nnexp.components.projections.WIDEST", 4)
+        monkeypatch.setattr("nnexp.components.preprocessing.projections.WIDEST", 4)
         for step in (Pca(), Lda()):
             with pytest.raises(DataError, match=f"{step.component}: 5 features are too many"):
                 fitted(step, numbers())

@@ -12,8 +12,8 @@ from sklearn.linear_model import ElasticNet, Lasso, Ridge
 
 from nnexp.components.layer import Slot
 from nnexp.components.layout import Entry, Layout, Scope
-from nnexp.components.optimizer import Batch, Moment, Optimizer
-from nnexp.components.optimizers import Momentum, Sgd
+from nnexp.components.optimizers.optimizer import Batch, Moment, Optimizer
+from nnexp.components.optimizers.rules import Momentum, Sgd
 from nnexp.components.regularizers import Regularizer, Sizes, decay, sparsity
 from nnexp.registry import stack
 

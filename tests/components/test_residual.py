@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from nnexp.components.convolution import Conv2d
 from nnexp.components.inits import Constant
 from nnexp.components.layer import Context, Layer, flat
-from nnexp.components.layers import Linear
-from nnexp.components.normalization import BatchNorm
-from nnexp.components.residual import Residual, silenced
+from nnexp.components.layers.basic import Linear
+from nnexp.components.layers.convolution import Conv2d
+from nnexp.components.layers.normalization import BatchNorm
+from nnexp.components.layers.residual import Residual, silenced
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
 from nnexp.train import state, step

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnexp.components.columns import Kinds, chosen, may_match, placed
 from nnexp.components.preprocessing import Center, Impute, Log1p, OneHot, Pca, Standardize
-from nnexp.components.steps import TrainingRows, apply_steps
+from nnexp.components.preprocessing.columns import Kinds, chosen, may_match, placed
+from nnexp.components.preprocessing.step import TrainingRows, apply_steps
 from nnexp.components.table import Features
 from nnexp.data.prepare import check_steps
 from nnexp.errors import DataError

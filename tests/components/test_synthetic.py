@@ -4,7 +4,7 @@ import sklearn.datasets
 from scipy.stats import norm
 
 from nnexp.components.datasets import Dataset
-from nnexp.components.synthetic import Blobs
+from nnexp.components.datasets.synthetic import Blobs
 from nnexp.registry import choose
 
 NAMES = [

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nnexp.components.delimited import Columns, Form
+from nnexp.components.datasets.delimited import Columns, Form
 from nnexp.config.load import load_config
 from nnexp.config.recipe import Recipe, word
 from nnexp.config.starter import Starter, write_starter
@@ -367,7 +367,7 @@ def test_an_archive_of_arrays(tmp_path: Path) -> None:
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = (np.array(numbers(40)), np.array(["a", "b"] * 20, dtype=object))
     read = Columns(("x", "7"), values, np.arange(40), Form(), (), "row")
-    monkeypatch.setattr("nnexp.components.files.read_parquet", lambda _: read)
+    monkeypatch.setattr("nnexp.components.datasets.files.read_parquet", lambda _: read)
     (tmp_path / "t.bin").write_bytes(b"PAR1")
     found, starter, plan = started(tmp_path / "t.bin")
     assert found.source == {"name": "parquet", "path": "t.bin", "target": "7"}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from nnexp.components.optimizer import Optimizer
+from nnexp.components.optimizers.optimizer import Optimizer
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, DataError, NnexpError
 from nnexp.runs.execute import Order, Reporter, start

@@ -16,9 +16,9 @@ from sklearn import metrics as sk
 from nnexp.analysis.results import Predictions
 from nnexp.analysis.scores import statistic
 from nnexp.cli.app import run
-from nnexp.components.class_metrics import F1
-from nnexp.components.metrics import Accuracy, ExactMatch, LossMetric, Metric, Scored
-from nnexp.components.probability_metrics import Brier, LogLoss
+from nnexp.components.metrics.by_class import F1
+from nnexp.components.metrics.metric import Accuracy, ExactMatch, LossMetric, Metric, Scored
+from nnexp.components.metrics.probabilities import Brier, LogLoss
 from nnexp.runs import classes
 from nnexp.runs.classes import average, class_scores
 from nnexp.runs.record import PartScores, prediction_rows

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from nnexp.components.activations import Activation
 from nnexp.components.layer import Context, Layer
+from nnexp.components.layers.activations import Activation
 from nnexp.components.losses import Loss
 from nnexp.components.regularizers import Sizes
 from nnexp.train.loop import Pack

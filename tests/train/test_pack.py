@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnexp.components.activations import Activation
 from nnexp.components.layer import Layer
+from nnexp.components.layers.activations import Activation
 from nnexp.components.losses import Loss
 from nnexp.components.samplers import Uniform
 from nnexp.components.schedules import Progress

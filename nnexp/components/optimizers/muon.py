@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from nnexp.components.layout import Entry
-from nnexp.components.optimizer import Moment, Optimizer, State, subtract, weight_of
+from nnexp.components.optimizers.optimizer import Moment, Optimizer, State, subtract, weight_of
 from nnexp.components.regularizers import decay
 from nnexp.lazy import torch
 from nnexp.registry import param

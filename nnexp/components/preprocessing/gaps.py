@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nnexp.components.columns import BOTH, Kinds, shown
-from nnexp.components.steps import State, Step, TrainingRows
+from nnexp.components.preprocessing.columns import BOTH, Kinds, shown
+from nnexp.components.preprocessing.step import State, Step, TrainingRows
 from nnexp.components.table import Features
 from nnexp.errors import DataError
 from nnexp.registry import param

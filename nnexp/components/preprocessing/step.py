@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnexp.components.columns import (
+from nnexp.components.preprocessing.columns import (
     NUMERIC,
     TEXT,
     Kinds,

@@ -11,8 +11,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import field_validator
 
-from nnexp.components.columns import TEXT, Kinds
-from nnexp.components.steps import State, Step, TrainingRows
+from nnexp.components.preprocessing.columns import TEXT, Kinds
+from nnexp.components.preprocessing.step import State, Step, TrainingRows
 from nnexp.components.table import Features
 from nnexp.registry import param, rule
 

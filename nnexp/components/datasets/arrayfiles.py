@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from nnexp.components.arrays import examples_of, labels_of, read_idx, read_npy, read_npz
-from nnexp.components.dataset import Dataset
+from nnexp.components.datasets.arrays import examples_of, labels_of, read_idx, read_npy, read_npz
+from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.table import (
     Features,
     FileInfo,

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from nnexp.components.columns import Kinds, shown
-from nnexp.components.steps import Moments, State, Step, TrainingRows
+from nnexp.components.preprocessing.columns import Kinds, shown
+from nnexp.components.preprocessing.step import Moments, State, Step, TrainingRows
 from nnexp.components.table import Features
 from nnexp.errors import DataError
 from nnexp.registry import param

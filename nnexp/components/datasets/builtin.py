@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nnexp.components.dataset import Dataset
+from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.table import Features, FileInfo, Table, file_info
 from nnexp.errors import DataError
 

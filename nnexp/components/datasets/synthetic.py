@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from nnexp.components.dataset import Dataset
+from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.table import Features, FileInfo, Table
 from nnexp.registry import param
 from nnexp.streams import key, normal, uniform

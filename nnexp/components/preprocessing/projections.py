@@ -9,8 +9,15 @@ from typing import ClassVar, Literal, cast
 import numpy as np
 from pydantic import field_validator
 
-from nnexp.components.columns import Kinds, shown
-from nnexp.components.steps import SAMPLE_BYTES, Affine, Moments, State, Step, TrainingRows
+from nnexp.components.preprocessing.columns import Kinds, shown
+from nnexp.components.preprocessing.step import (
+    SAMPLE_BYTES,
+    Affine,
+    Moments,
+    State,
+    Step,
+    TrainingRows,
+)
 from nnexp.components.table import Features
 from nnexp.errors import DataError
 from nnexp.registry import param, rule

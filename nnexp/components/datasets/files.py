@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from nnexp.components.dataset import Dataset
-from nnexp.components.dates import DateOrder, as_days
-from nnexp.components.delimited import Columns, ColumnType, Form, position, read_columns
-from nnexp.components.parquet import read_parquet
+from nnexp.components.datasets.dataset import Dataset
+from nnexp.components.datasets.dates import DateOrder, as_days
+from nnexp.components.datasets.delimited import Columns, ColumnType, Form, position, read_columns
+from nnexp.components.datasets.parquet import read_parquet
 from nnexp.components.table import (
     Features,
     Table,

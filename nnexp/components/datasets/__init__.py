@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nnexp.components.arrayfiles import Idx, Npy, Npz
-from nnexp.components.builtin import BreastCancer, Diabetes, Digits, Iris, Linnerud, Wine
-from nnexp.components.dataset import Dataset
-from nnexp.components.files import Csv, Parquet
-from nnexp.components.synthetic import (
+from nnexp.components.datasets.arrayfiles import Idx, Npy, Npz
+from nnexp.components.datasets.builtin import BreastCancer, Diabetes, Digits, Iris, Linnerud, Wine
+from nnexp.components.datasets.dataset import Dataset
+from nnexp.components.datasets.files import Csv, Parquet
+from nnexp.components.datasets.synthetic import (
     Blobs,
     Circles,
     CorrelatedGaussians,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from nnexp.components.metrics import Averaged, Metric, Scored
+from nnexp.components.metrics.metric import Averaged, Metric, Scored
 from nnexp.lazy import torch
 from nnexp.registry import param
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationInfo, field_validator
 
-from nnexp.components.columns import Kinds, may_match, shown
-from nnexp.components.steps import Affine, Moments, State, Step, TrainingRows
+from nnexp.components.preprocessing.columns import Kinds, may_match, shown
+from nnexp.components.preprocessing.step import Affine, Moments, State, Step, TrainingRows
 from nnexp.components.table import Features
 from nnexp.errors import DataError, nearest
 from nnexp.registry import param, rule

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from nnexp.components.convolution import Conv1d, Conv2d, ConvTranspose2d
 from nnexp.components.inits import Constant
 from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, Slot, Tensors
-from nnexp.components.layers import Linear
-from nnexp.components.normalization import BatchNorm, LayerNorm
+from nnexp.components.layers.basic import Linear
+from nnexp.components.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from nnexp.components.layers.normalization import BatchNorm, LayerNorm
 from nnexp.lazy import functional, torch
 from nnexp.registry import OneOf, param
 

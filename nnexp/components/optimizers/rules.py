@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from nnexp import streams
-from nnexp.components.optimizer import (
+from nnexp.components.optimizers.optimizer import (
     Moment,
     Optimizer,
     State,

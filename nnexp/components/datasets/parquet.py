@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.components.delimited import Columns, Form
+from nnexp.components.datasets.delimited import Columns, Form
 from nnexp.errors import DataError
 
 

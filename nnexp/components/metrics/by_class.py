@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nnexp.components.metrics import Metric, Scored
+from nnexp.components.metrics.metric import Metric, Scored
 from nnexp.lazy import torch
 from nnexp.registry import param
 
