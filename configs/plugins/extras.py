@@ -1,4 +1,4 @@
-"""A loss, an activation and a schedule of one's own: `nnexp --plugin configs/plugins/extras.py …`."""
+"""A loss, an activation and a schedule of one's own: `nnexp --plugin extras.py …`."""
 
 from __future__ import annotations
 
