@@ -14,7 +14,7 @@ from nnexp.analysis.results import Predictions
 from nnexp.analysis.statistic import Statistic
 from nnexp.stats import FloatArray
 
-METRICS = ("precision", "recall", "f1", "balanced_accuracy")
+METRICS = ("precision", "recall", "f1", "iou", "balanced_accuracy")
 
 
 def statistic(metric: str, is_multilabel: bool, average: str) -> Statistic | None:
@@ -44,6 +44,7 @@ def _moments(metric: str, is_multilabel: bool, predictions: Predictions) -> Floa
         "recall": (right, target),
         "balanced_accuracy": (right, target),
         "f1": (2 * right, target + guess),
+        "iou": (right, target + guess - right),
     }
     return np.hstack([*blocks[metric], target, there])
 

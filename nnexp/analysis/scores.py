@@ -30,14 +30,19 @@ def statistic(metric: str, task: str = "", average: str = "macro") -> Statistic 
 
     task: as in summary.json. average: that of a metric by class.
     """
+    cls = Metric.registered.get(metric)
+    column = _mean_of(lambda predictions: predictions.numbers(metric)[:, 0])
+    if metric == "perplexity":
+        return _PERPLEXITY
+    if task == "dense":  # then every mean over the examples is a column
+        return column if cls is not None and issubclass(cls, Averaged) else None
     if metric in by_class.METRICS:
         return by_class.statistic(metric, task == "multilabel", average)
     if (known := _STATISTICS.get(metric)) is not None:
         return known
-    cls = Metric.registered.get(metric)
     if cls is None or not issubclass(cls, Averaged) or not cls.is_column:
         return None
-    return _mean_of(lambda predictions: predictions.numbers(metric)[:, 0])
+    return column
 
 
 def _mean_of(column: Callable[[Predictions], FloatArray]) -> Statistic:
@@ -115,6 +120,15 @@ def _r2_influence(moments: FloatArray) -> FloatArray:
     return np.asarray((1.0 - residual / variance + share).mean(axis=1))
 
 
+def _perplexity_influence(moments: FloatArray) -> FloatArray:
+    losses = moments[:, 0]
+    mean = losses.mean()
+    return np.asarray(np.exp(mean) * (1.0 + losses - mean))
+
+
+_PERPLEXITY = Statistic(
+    lambda p: p.numbers("loss"), lambda means: np.exp(means[..., 0]), _perplexity_influence
+)
 _STATISTICS: dict[str, Statistic] = {
     "accuracy": _mean_of(_correct),
     "error": _mean_of(_wrong),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from nnexp import streams
 from nnexp.components.inits import Initializer
@@ -65,6 +65,8 @@ class Context:
     step: int = 0
     first: int = 0
     layer: int = field(default=0, init=False)  # set by the program before each layer
+    there: torch.Tensor | None = field(default=None, init=False)
+    """Of sequences that are padded: True where there is something, bool `[M, B, T]`."""
     kept: dict[int, Any] = field(default_factory=dict, init=False)
     """What a layer's `forward` keeps for its `pull`, by the layer's number."""
     skips: list[Any] = field(default_factory=list, init=False)
@@ -105,6 +107,18 @@ class Seen:
     wants_input: bool
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What a layer may leave to the task and the data.
+
+    outputs: how many the network must have. codes: for each input column how many codes it holds,
+        see `Step.codes`, 0 for plain numbers; () if all are plain.
+    """
+
+    outputs: int
+    codes: tuple[int, ...] = ()
+
+
 class Layer(Spec, family="layer"):
     """A layer of a network."""
 
@@ -122,6 +136,10 @@ class Layer(Spec, family="layer"):
     def parts(self) -> Sequence[Layer]:
         """The layers that it stands for, in order: itself, unless it is made of others."""
         return (self,)
+
+    def fitted(self, fit: Fit) -> Self:
+        """The same layer with what it left open filled in."""
+        return self
 
     def declare(self, shape: Shape) -> Declared:
         return Declared(shape)

@@ -17,7 +17,7 @@ from nnexp.errors import nearest
 from nnexp.lazy import functional, torch
 from nnexp.registry import Spec, gives_both, param
 
-Task = Literal["classification", "regression", "multilabel"]
+Task = Literal["classification", "regression", "multilabel", "dense"]
 
 
 class Loss(Spec, family="loss"):
@@ -25,7 +25,8 @@ class Loss(Spec, family="loss"):
 
     # Outputs are `[M, B, K]`, its values `[M, B]`.
 
-    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
+    tasks: ClassVar[tuple[Task, ...]] = ("classification", "dense")
+    # A dense task has a class at every position; each is an example to the loss.
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0, le=1e6)]] | None = (
         param(
             None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from nnexp import streams
 from nnexp.components.losses import Task
@@ -34,7 +34,7 @@ class Sampler(Spec, family="sampler"):
     """Draws the training examples of each epoch."""
 
     default = "uniform"
-    tasks: ClassVar[tuple[Task, ...]] = ("classification", "regression", "multilabel")
+    tasks: ClassVar[tuple[Task, ...]] = get_args(Task)
     watches: ClassVar[bool] = False
     """Whether it looks at the examples' losses, and so has a state."""
 

@@ -21,7 +21,7 @@ CHUNK_ROWS = 16_384
 SAMPLED_ABOVE = 64 * 2**20
 """Files larger than this are fingerprinted by blocks spread over them, not as a whole."""
 
-TargetType = Literal["classification", "regression", "multilabel"]
+TargetType = Literal["classification", "regression", "multilabel", "dense"]
 
 
 class Located(Spec):
@@ -160,7 +160,8 @@ class FileInfo:
 class Table:
     """A data set.
 
-    target: class index int64 `[n]`, or real values float64 `[n, k]` (k = 0: no target was read).
+    target: class index int64 `[n]`, or real values float64 `[n, k]` (k = 0: no target was read);
+        of a dense task a class index at every position, int64 `[n, *positions]`, −1 for none.
     classes: the class names in the order of their indices; None for real values.
     target_names: the k names; one for classes.
     ids: int64 or str `[n]`, what predictions.csv calls the examples; row numbers by default.
@@ -194,8 +195,13 @@ class Table:
     def task(self) -> TargetType:
         """What can be learnt."""
         if self.classes is not None:
-            return "classification"
+            return "classification" if self.target.ndim == 1 else "dense"
         return "multilabel" if self.multilabel else "regression"
+
+    @property
+    def codes(self) -> np.ndarray | None:
+        """The class index of each example, `[n]`; None if an example is not of one class."""
+        return self.target if self.task == "classification" else None
 
     def column(self, name: str) -> np.ndarray:
         """A column that was read, feature or not: `[n]` numbers (NaN: missing) or text (None)."""

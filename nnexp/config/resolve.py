@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from nnexp.components.losses import CrossEntropy, Loss, Mse, MultilabelBce, Task
 from nnexp.components.metrics.by_class import F1
@@ -26,20 +26,27 @@ _METRICS: dict[Task, list[Metric]] = {
     "classification": [Accuracy(), LossMetric(), Error()],
     "regression": [Rmse(), LossMetric(), Mae(), R2()],
     "multilabel": [F1(), LossMetric(), ExactMatch(), Accuracy()],
+    "dense": [Accuracy(), LossMetric(), Error()],
 }
 _LOSSES: dict[Task, Loss] = {
     "classification": CrossEntropy(),
     "regression": Mse(),
     "multilabel": MultilabelBce(),
+    "dense": CrossEntropy(),
 }
 
 
-def stated_task(experiment: Experiment) -> Task | None:
-    """The task as far as the config says it, by `task` or by a loss that suits one only."""
+def possible_tasks(experiment: Experiment) -> tuple[Task, ...]:
+    """What the task may be, as far as the config says it, by `task` or by what the loss suits."""
     if experiment.task is not None:
-        return experiment.task
-    loss = experiment.loss
-    return loss.tasks[0] if loss is not None and len(loss.tasks) == 1 else None
+        return (experiment.task,)
+    return get_args(Task) if experiment.loss is None else experiment.loss.tasks
+
+
+def stated_task(experiment: Experiment) -> Task | None:
+    """The task if the config leaves no choice."""
+    tasks = possible_tasks(experiment)
+    return tasks[0] if len(tasks) == 1 else None
 
 
 def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experiment:
@@ -47,7 +54,8 @@ def resolve(experiment: Experiment, table: Table, steps: list[Step]) -> Experime
 
     steps: what the data needs, used when the config lists no preprocessing.
     """
-    task = stated_task(experiment) or table.task
+    tasks = possible_tasks(experiment)
+    task = table.task if table.task in tasks else tasks[0]
     scale = experiment.data.scale_target
     changes: dict[str, Any] = {
         "task": task,
@@ -70,7 +78,7 @@ def _metrics(experiment: Experiment, task: Task) -> list[Metric]:
     """Those chosen, or the task's; and whatever early stopping or the schedule watches."""
     metrics = list(experiment.metrics or _METRICS[task])
     needed = ["loss"]
-    if task == "classification" and experiment.schedule.needs_dev:
+    if task in ("classification", "dense") and experiment.schedule.needs_dev:
         needed.append("error")
     stopping = experiment.training.early_stopping
     if stopping is not None:

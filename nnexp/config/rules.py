@@ -6,7 +6,7 @@ problem they find, placed by its path only (`nnexp.config.load` knows the lines)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from nnexp.components.models import Sequential
 from nnexp.components.schedules import Cosine, OneCycle
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
+from nnexp.config.resolve import possible_tasks
 from nnexp.data.prepare import check_steps
 from nnexp.errors import Problem, nearest
 
@@ -64,6 +65,7 @@ _KINDS = {
     "classification": "classes",
     "regression": "real-valued targets",
     "multilabel": "labels that are 0 or 1 each",
+    "dense": "a class at every position",
 }
 
 
@@ -81,7 +83,11 @@ def _kind_of_target(experiment: Experiment, table: Table) -> Iterator[Problem]:
         "",
         "loss",
         f"is for {_KINDS[experiment.task or table.task]}, and the target ({name}) has "
-        + (f"{len(table.classes)} classes" if table.classes else _KINDS[table.task]),
+        + (
+            f"{len(table.classes)} classes"
+            if table.codes is not None and table.classes
+            else _KINDS[table.task]
+        ),
         experiment.loss.component,
         hints.get(experiment.task or "", ""),
     )
@@ -122,7 +128,7 @@ def _monitor(experiment: Experiment) -> Iterator[Problem]:
     if stopping is None:
         return
     loss = experiment.loss
-    names = _metrics_of(experiment.task or _task_of(loss))
+    names = _metrics_of(possible_tasks(experiment))
     if loss is not None and not _has_probabilities(loss):
         names = [name for name in names if not _needs_probabilities(name)]
     allowed = sorted(f"dev/{name}" for name in names)
@@ -145,15 +151,15 @@ def _tasks(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(
             "", "loss", f"is not a loss for {task}", loss.component, ", ".join(sorted(suited))
         )
-    task = task or _task_of(loss)
+    tasks = possible_tasks(experiment)
     for number, metric in enumerate(experiment.metrics or ()):
-        if task is not None and task not in metric.tasks:
+        if not set(tasks) & set(metric.tasks):
             yield Problem(
                 "",
                 f"metrics.{number}",
-                f"is not a metric for {task}",
+                f"is not a metric for {tasks[0]}",
                 metric.component,
-                ", ".join(_metrics_of(task)),
+                ", ".join(_metrics_of(tasks)),
             )
 
 
@@ -165,14 +171,13 @@ def _metrics(experiment: Experiment) -> Iterator[Problem]:
         if any(other.component == name for other in chosen[:number]):
             yield Problem("", path, "stands there twice", name)
         elif metric.needs_probabilities and loss is not None and not _has_probabilities(loss):
-            task = loss.tasks[0]
             yield Problem(
                 "",
                 path,
                 f"needs probabilities, and {loss.component} gives none",
                 name,
-                ", ".join(n for n in _metrics_of(task) if not _needs_probabilities(n)),
-                "or choose a loss such as cross_entropy" if task == "classification" else "",
+                ", ".join(n for n in _metrics_of(loss.tasks) if not _needs_probabilities(n)),
+                "or choose a loss such as cross_entropy" if "classification" in loss.tasks else "",
             )
 
 
@@ -230,9 +235,5 @@ def _schedule(experiment: Experiment) -> Iterator[Problem]:
         yield Problem("", "schedule.warmup", "give exactly one of `epochs` and `steps`")
 
 
-def _task_of(loss: Loss | None) -> Task | None:
-    return loss.tasks[0] if loss is not None and len(loss.tasks) == 1 else None
-
-
-def _metrics_of(task: Task | None) -> list[str]:
-    return [n for n, c in Metric.registered.items() if task is None or task in getattr(c, "tasks")]
+def _metrics_of(tasks: Sequence[Task]) -> list[str]:
+    return [n for n, c in Metric.registered.items() if set(tasks) & set(getattr(c, "tasks"))]

@@ -123,14 +123,15 @@ def target_notes(table: Table, train: np.ndarray) -> list[str]:
         ]
         what = "label" if table.multilabel else "target"
         return [f"{what} {shown(same)} has one value only in training"] if same else []
+    target = target[target >= 0]  # of a dense task not every position has one
     present, name = len(np.unique(target)), f"target {shown(table.target_names)}"
     if present < 2:
-        only = table.classes[int(target[0])]
+        only = f"one class only, {table.classes[int(target[0])]}," if present else "no class"
         raise DataError(
-            f"{name}: there is one class only, {only}, in {count(len(train), 'training example')}: "
+            f"{name}: there is {only} in {count(len(train), 'training example')}: "
             "nothing to tell apart"
         )
-    if len(train) < len(table.classes):
+    if len(target) < len(table.classes):
         hint = (
             "is it a number to predict (`target_type: regression`)?"
             if all(map(_is_number, table.classes))

@@ -68,7 +68,7 @@ class Split(ByShare):
         return value
 
     def resolved(self, table: Table) -> Self:
-        stratify = table.classes is not None if self.stratify is None else self.stratify
+        stratify = table.codes is not None if self.stratify is None else self.stratify
         return super().resolved(table).model_copy(update={"stratify": stratify})
 
     def is_random(self, table: Table) -> bool:
@@ -78,13 +78,14 @@ class Split(ByShare):
     def assign(self, table: Table, root: Path) -> Parts:
         self.check()
         split = self.resolved(table)
-        if split.stratify and table.classes is None:
-            raise DataError("data.split.stratify: needs classes, and the target is real-valued")
+        if split.stratify and table.codes is None:
+            raise DataError("data.split.stratify: needs one class an example, and there is none")
         fixed = split._fixed(table, root)
         _check_disjoint(fixed)
         pool = pool_of(table, fixed)
         shares = split.shares()
-        codes = table.target if split.stratify else np.zeros(len(table), np.int64)
+        codes = table.codes if split.stratify else None
+        codes = np.zeros(len(table), np.int64) if codes is None else codes
         found = fixed | draw(shuffled(pool, len(table), split.seed), codes, shares)
         sizes = {
             part: f"{share:g} of {count(len(pool), 'example')}" for part, share in shares.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
@@ -41,6 +42,7 @@ _HOLDS: dict[TargetType, str] = {
     "classification": "classes",
     "regression": "real-valued",
     "multilabel": "labels",
+    "dense": "a class at every position",
 }
 
 _MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, DataError)
@@ -96,6 +98,23 @@ class Pipeline:
     @property
     def fitted(self) -> tuple[tuple[Step, State], ...]:
         return tuple(zip(self.steps, self.states, strict=True))
+
+    @cached_property
+    def codes(self) -> tuple[int, ...]:
+        """For each input column how many codes it holds, 0 for numbers; () if none holds codes.
+
+        DataError if a step changes a column that an earlier one made codes of.
+        """
+        known, like = dict[str, int](), self._example()
+        for step, state in self.fitted:
+            if known and (changed := [name for name in step.view(like).names if name in known]):
+                raise DataError(
+                    f"preprocessing: {step.component}: would change {shown(changed)}, codes for an "
+                    "embedding: put it before the step that makes them"
+                )
+            known |= step.codes(state)
+            like = step.apply(like, state)
+        return tuple(known.get(name, 0) for name in like.names) if known else ()
 
     def apply(self, features: Features) -> np.ndarray:
         """Inputs `[n, *input_shape]` for features that have exactly these columns."""
@@ -155,8 +174,8 @@ class Pipeline:
             raise DataError(
                 f"class {shown(unseen)} is unknown; the classes are {shown(self.classes, 20)}"
             )
-        codes = np.array([index[name] for name in table.classes], np.int64)
-        return np.asarray(codes[table.target])
+        codes = np.array([*(index[name] for name in table.classes), -1], np.int64)
+        return np.asarray(codes[table.target])  # the last one, at −1, says that there is none
 
     def affine(self) -> Affine | None:
         """All steps as one map of flat features; None if one of them isn't such a map."""
@@ -237,7 +256,7 @@ class Pipeline:
         table = len(self.shape) == 1
         if len(self.names) != (self.shape[0] if table else 0):
             raise ValueError("there is not a name for each column")
-        if (self.classes is None) == (self.task == "classification"):
+        if (self.classes is None) == (self.task in ("classification", "dense")):
             raise ValueError("the classes do not fit the task")
         if self.class_counts is not None and len(self.class_counts) != len(self.classes or ()):
             raise ValueError("there is not a count for each class")
@@ -448,7 +467,8 @@ def _check_range(inputs: np.ndarray, features: Features, rows: np.ndarray, preci
 def _class_counts(table: Table, train: np.ndarray) -> tuple[int, ...] | None:
     if table.classes is None:
         return None
-    return tuple(np.bincount(table.target[train], minlength=len(table.classes)).tolist())
+    found = table.target[train]
+    return tuple(np.bincount(found[found >= 0], minlength=len(table.classes)).tolist())
 
 
 def _scale(table: Table, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -165,7 +165,8 @@ def _notes(table: Table, parts: Mapping[str, np.ndarray]) -> Iterator[str]:
     if table.classes is None:
         return
     for part, rows in parts.items():
-        present = np.bincount(table.target[rows], minlength=len(table.classes))
+        found = table.target[rows]
+        present = np.bincount(found[found >= 0], minlength=len(table.classes))
         absent = [name for name, n in zip(table.classes, present, strict=True) if not n]
         if absent:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""

@@ -79,7 +79,7 @@ class KFold(Splitter):
         return self.model_copy(update={"fold": fold, "seed": self.seed + again})
 
     def resolved(self, table: Table) -> Self:
-        suits = table.classes is not None and self.by is None
+        suits = table.codes is not None and self.by is None
         stratify = suits if self.stratify is None else self.stratify
         return self.model_copy(update={"stratify": stratify})
 
@@ -90,8 +90,8 @@ class KFold(Splitter):
         for _, message in self.conflicts():
             raise DataError(f"data.split: {message}")
         split = self.resolved(table)
-        if split.stratify and table.classes is None:
-            raise DataError("data.split.stratify: needs classes, and the target is real-valued")
+        if split.stratify and table.codes is None:
+            raise DataError("data.split.stratify: needs one class an example, and there is none")
         if self.holds == "test" and "test" in table.parts:
             raise DataError(
                 "data.split: the source brings its own test part: with `holds: dev` the folds are "
@@ -101,7 +101,8 @@ class KFold(Splitter):
         fixed = dict(table.parts)
         pool = pool_of(table, fixed)
         order = shuffled(pool, len(table), self.seed)
-        codes = table.target if split.stratify else np.zeros(len(table), np.int64)
+        codes = table.codes if split.stratify else None
+        codes = np.zeros(len(table), np.int64) if codes is None else codes
         groups = None if self.by is None else groups_of(table, self.by)
         fold = self._folds(order, codes, groups)
         held, rest = pool[fold == self.fold], pool[fold != self.fold]
@@ -130,9 +131,9 @@ class KFold(Splitter):
 
 def _small_classes(table: Table, pool: np.ndarray, split: KFold) -> list[str]:
     """A note if a class has fewer examples than there are folds."""
-    if table.classes is None:
+    if table.codes is None or table.classes is None:
         return []
-    sizes = np.bincount(table.target[pool], minlength=len(table.classes))
+    sizes = np.bincount(table.codes[pool], minlength=len(table.classes))
     few = [i for i in np.flatnonzero(sizes) if sizes[i] < split.folds]
     if not few:
         return []

@@ -107,11 +107,11 @@ def _p_values(table: Table, dev: np.ndarray, test: np.ndarray) -> Iterator[tuple
     for i, name in enumerate(features.categorical_names):
         texts = features.categorical[:, i]
         yield from ((name, p) for p in _frequencies(texts[dev].tolist(), texts[test].tolist()))
-    if table.classes is not None:
+    if table.codes is not None:
         name = f"the target {table.target_names[0]}"
-        codes = table.target[dev].tolist(), table.target[test].tolist()
+        codes = table.codes[dev].tolist(), table.codes[test].tolist()
         yield from ((name, p) for p in _frequencies(*codes))
-    else:
+    elif table.classes is None:
         for i, name in enumerate(table.target_names):
             p = kolmogorov_smirnov(table.target[dev, i], table.target[test, i])
             yield f"the target {name}", p

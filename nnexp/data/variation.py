@@ -133,7 +133,7 @@ def _subset(train: np.ndarray, table: Table, subset: int | float, seed: int) -> 
         there = count(len(train), "training example")
         raise DataError(f"data.subset: {wanted:,} are more than the {there} there are")
     order = _shuffled(train, seed, streams.SUBSET)
-    codes = np.zeros(len(order), np.int64) if table.classes is None else table.target[order]
+    codes = np.zeros(len(order), np.int64) if table.codes is None else table.codes[order]
     exact = np.bincount(codes) * wanted / len(train)
     take = np.floor(exact).astype(np.int64)
     behind = np.argsort(take - exact, kind="stable")
@@ -143,10 +143,10 @@ def _subset(train: np.ndarray, table: Table, subset: int | float, seed: int) -> 
 
 
 def _wrong(table: Table, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Another target for each row: another class, all alike likely; without classes, which have no
-    "another", the target of the row before.
+    """Another target for each row: another class, all alike likely; where an example is not of one
+    class, and so of no "another", the target of the row before.
     """
-    if table.classes is None:
+    if table.codes is None or table.classes is None:
         return np.asarray(table.target[np.roll(rows, 1)])
     others = len(table.classes) - 1
     u = streams.uniform(streams.key(seed, streams.LABELS, 2), len(rows))

@@ -51,7 +51,8 @@ def class_scores(scored: Scored, names: Sequence[str]) -> ClassScores:
     support = counts.actual[0].cpu().numpy()
     confusion = None
     if not scored.is_multilabel and len(names) <= MOST_CLASSES:
-        target, guess = (x[0].cpu().numpy() for x in (scored.target, scored.prediction))
+        target, guess = (x[0].flatten().cpu().numpy() for x in (scored.target, scored.prediction))
+        target, guess = target[target >= 0], guess[target >= 0]
         size = len(names)
         pairs = np.bincount(target * size + guess, minlength=size * size)
         confusion = pairs.reshape(size, size).astype(np.float64)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nnexp.components.datasets import Dataset
 from nnexp.components.table import Table
 from nnexp.config.experiment import Data, Experiment
 from nnexp.config.resolve import resolve, stated_task
@@ -54,7 +55,14 @@ def signature(prepared: Prepared, part: str = "train") -> Signature:
     """What a network for these data must fit."""
     classes = prepared.classes
     targets = len(classes) if classes is not None else prepared.targets.shape[1]
-    return Signature(prepared.input_shape, targets, len(prepared.parts[part]), classes or ())
+    return Signature(
+        prepared.input_shape,
+        targets,
+        len(prepared.parts[part]),
+        classes or (),
+        prepared.targets.shape[1:] if classes is not None else (),
+        prepared.pipeline.codes,
+    )
 
 
 def plan_members(
@@ -136,6 +144,12 @@ def located(experiment: Experiment, folder: Path) -> Experiment:
         "initialization": experiment.initialization.with_paths(folder),
     }
     return experiment.model_copy(update=moved)
+
+
+def with_source(experiment: Experiment, source: Dataset) -> Experiment:
+    """The experiment with other data."""
+    data = experiment.data.model_copy(update={"source": source})
+    return experiment.model_copy(update={"data": data})
 
 
 def relocated(experiment: Experiment, root: Path) -> Experiment:

@@ -37,10 +37,12 @@ class Outcome:
     """One member at its end: its summary and, for dev and test, what it predicts.
 
     summary: the content of summary.json. predictions: the text of predictions.csv.
+    by_position: what of a dense task predictions.safetensors holds; {} for others.
     """
 
     summary: dict[str, Any]
     predictions: str
+    by_position: dict[str, np.ndarray]
 
 
 def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
@@ -58,6 +60,7 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
     }
     prepared = pack.feed.tables[pack.feed.split_of[number]]
     texts: list[str] = []
+    by_position: dict[str, np.ndarray] = {}
     for part in pack.feed.parts:
         found = score(pack, number, tensors, part)
         summary[part] = found.metrics if usable else dict.fromkeys(found.metrics)
@@ -65,6 +68,8 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
             ids = table.ids[prepared.parts[part]]
             text = prediction_rows(part, ids, prepared.classes, found, experiment.metrics or ())
             texts.append(text if not texts else text.partition("\n")[2])
+            if found.scored.is_dense:
+                by_position |= position_tensors(part, found, prepared.targets.shape[1:])
     if shares := zero_weights(pack, number, tensors["params"]):
         summary["weights"] = shares
     summary["last"] = {part: summary[part] for part in pack.feed.parts}
@@ -79,7 +84,7 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
         "steps": steps[-1] if steps else 0,
         "stopped_early": member.status == "stopped",
     }
-    return Outcome(summary, "".join(texts))
+    return Outcome(summary, "".join(texts), by_position)
 
 
 def zero_weights(pack: Pack, number: int, params: torch.Tensor) -> dict[str, float]:
@@ -103,7 +108,7 @@ def heading(experiment: Experiment) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PartScores:
-    """A member on a part: its metrics, its network's raw outputs `[N, K]`, and what was scored."""
+    """A member on a part: metrics, its network's raw outputs `[N, K, …]`, and what was scored."""
 
     metrics: dict[str, float]
     outputs: torch.Tensor
@@ -130,14 +135,17 @@ def prediction_rows(
 ) -> str:
     """predictions.csv for one member and part, with its header.
 
-    Of several labels or target columns there is a column each: `target_0`, `target_1`, …
+    Of several labels or target columns there is a column each: `target_0`, `target_1`, …, and of a
+    class at every position there are only the scores (see `position_tensors` for the rest).
     After the loss comes each example's share in the metrics that need more than target and
     prediction.
     """
     scored = found.scored
     prediction, target = (x[0].cpu().numpy() for x in (scored.prediction, scored.target))
     names, columns = ["id"], [[str(i) for i in ids]]
-    if classes is not None:
+    if scored.is_dense:
+        pass
+    elif classes is not None:
         labels = np.asarray(classes, object)
         names += ["target", "prediction"]
         columns += [list(labels[target]), list(labels[prediction])]
@@ -149,11 +157,14 @@ def prediction_rows(
                 columns.append([_short(v) for v in values[:, k]])
     numbers = {"loss": scored.losses[0].cpu().numpy()}
     for metric in metrics:
-        if isinstance(metric, Averaged) and metric.is_column and metric.component != "loss":
+        if not isinstance(metric, Averaged) or metric.component == "loss":
+            continue
+        if metric.is_column or scored.is_dense:
             each = metric.per_example(scored)[0].to(scored.losses.dtype)
             numbers[metric.component] = each.cpu().numpy()
-    outputs = found.outputs.cpu().numpy()
-    numbers |= {f"output_{k}": outputs[:, k] for k in range(outputs.shape[1])}
+    if not scored.is_dense:
+        outputs = found.outputs.cpu().numpy()
+        numbers |= {f"output_{k}": outputs[:, k] for k in range(outputs.shape[1])}
     names += numbers
     columns += [[_short(v) for v in column] for column in numbers.values()]
     text = io.StringIO()
@@ -161,6 +172,27 @@ def prediction_rows(
     lines.writerow(["split", *names])
     lines.writerows((part, *row) for row in zip(*columns, strict=True))
     return text.getvalue()
+
+
+def position_tensors(
+    part: str, found: PartScores, positions: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The class at every position of a part's examples, `[N, *positions]`: target (−1: none) and
+    prediction; and the outputs `[N, K, *positions]` where they take at most `OUTPUT_BYTES`.
+    """
+    scored = found.scored
+    shape = (scored.target.shape[1], *positions)
+    tensors = {
+        f"{part}.{name}": classes[0].to(torch.int32).cpu().numpy().reshape(shape)
+        for name, classes in (("target", scored.target), ("prediction", scored.prediction))
+    }
+    if found.outputs.nbytes <= OUTPUT_BYTES:
+        tensors[f"{part}.outputs"] = np.ascontiguousarray(found.outputs.cpu().numpy())
+    return tensors
+
+
+OUTPUT_BYTES = 64 * 2**20
+"""Outputs at every position are stored up to this size a part."""
 
 
 def metrics_text(history: Sequence[Row], header: bool = True) -> str:
@@ -202,6 +234,8 @@ def add_member(
         files.add_text(run.resolved, dump(experiment.dump()))
         files.add_text(run.metrics, metrics_text(now.members[number].history))
         files.add_text(run.predictions, result.predictions)
+        if result.by_position:
+            files.add_tensors(run.prediction_tensors, result.by_position)
         add_weights(files, run, pack, now, number)
         files.add_json(run.preprocessing, plain)
         files.add_tensors(run.preprocessing_tensors, arrays)
@@ -209,6 +243,7 @@ def add_member(
     written = [
         run.resolved, run.metrics, run.predictions, run.model, run.last, run.preprocessing,
         run.preprocessing_tensors, run.summary,
+        *([run.prediction_tensors] if result.by_position else []),
     ]  # fmt: skip
     program = pack.program([number])
     with writing() as files:

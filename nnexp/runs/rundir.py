@@ -146,6 +146,11 @@ class RunDir:
         return self.path / "predictions.csv"
 
     @property
+    def prediction_tensors(self) -> Path:
+        """Of a class at every position: what predictions.csv has no room for."""
+        return self.path / "predictions.safetensors"
+
+    @property
     def model(self) -> Path:
         return self.path / "model.safetensors"
 
@@ -168,6 +173,10 @@ class RunDir:
     @property
     def log(self) -> Path:
         return self.path / "log.txt"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.out.tfevents.nnexp"
 
     # -- one writer at a time ----------------------------------------------------------------------
 

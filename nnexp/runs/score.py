@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnexp.components.datasets import Dataset
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import Pipeline, Prepared
@@ -17,7 +18,15 @@ from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.classes import ClassScores, class_scores
-from nnexp.runs.plan import arranged, as_damage, load, read_experiment, relocated, signature
+from nnexp.runs.plan import (
+    arranged,
+    as_damage,
+    load,
+    read_experiment,
+    relocated,
+    signature,
+    with_source,
+)
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import choose_device
 from nnexp.train.feed import feed
@@ -50,11 +59,14 @@ class Scores:
 
 
 def evaluate_run(
-    path: Path, split: str = "test", data: Path | None = None, data_root: Path | None = None
+    path: Path,
+    split: str = "test",
+    data: Path | Dataset | None = None,
+    data_root: Path | None = None,
 ) -> list[Scores]:
     """Score a run, or each member of a group.
 
-    data: a file of new examples in the form of the run's own; all of it is scored.
+    data: new examples, a file in the form of the run's own or a source; all of them are scored.
     data_root: the folder where the run's data files are now.
     Raises RunError, DataError, UsageError.
     """
@@ -82,13 +94,17 @@ def _has_no_weights(run: RunDir) -> bool:
 
 
 def _score(
-    run: RunDir, split: str, data: Path | None, data_root: Path | None, tables: dict[str, Table]
+    run: RunDir,
+    split: str,
+    data: Path | Dataset | None,
+    data_root: Path | None,
+    tables: dict[str, Table],
 ) -> Scores:
     run.verify(NEEDED)
     experiment = read_experiment(run)
     experiment = relocated(experiment, data_root) if data_root is not None else experiment
     if data is not None:
-        experiment, split = _on_file(experiment, data), "data"
+        experiment, split = on_data(experiment, data), "data"
     key = repr(experiment.data.source)
     if key not in tables:
         tables[key] = load(experiment)
@@ -148,7 +164,7 @@ def _check_fit(run: RunDir, experiment: Experiment, fit: Signature, prepared: Pr
             check_model(experiment, fit)
     except ValueError as error:
         raise DamagedRun(f"{run.resolved} is damaged: loss: {error}") from None
-    if (experiment.task == "classification") != (prepared.classes is not None):
+    if (experiment.task in ("classification", "dense")) != (prepared.classes is not None):
         raise DamagedRun(f"{run.resolved} is damaged: its task is not the preprocessing's")
 
 
@@ -167,11 +183,7 @@ def _weights(run: RunDir, program: Program) -> dict[str, torch.Tensor]:
     return {k: v[None].to(program.device, program.dtype) for k, v in rows.items()}
 
 
-def _on_file(experiment: Experiment, path: Path) -> Experiment:
-    source = experiment.data.source
-    if len(source.paths) != 1:
-        what = "a builtin data set" if not source.paths else f"{source.component} files"
-        raise UsageError(f"--data takes one file; this run was trained on {what}")
-    source = source.model_copy(update={source.paths[0]: str(path.absolute())})
-    data = experiment.data.model_copy(update={"source": source})
-    return experiment.model_copy(update={"data": data})
+def on_data(experiment: Experiment, where: Path | Dataset) -> Experiment:
+    """The experiment with other data: a file in the form of its own, or any source."""
+    source = where if isinstance(where, Dataset) else experiment.data.source.at(where)
+    return with_source(experiment, source)

@@ -9,7 +9,7 @@ from nnexp.components.metrics.metric import Metric, Scored
 from nnexp.components.regularizers import Sizes
 from nnexp.lazy import torch
 from nnexp.train.feed import Feed
-from nnexp.train.program import Program
+from nnexp.train.program import Program, by_position
 
 CHUNK = 1 << 20
 """Numbers in the widest layer that are evaluated at once: bounds memory, whatever the part."""
@@ -59,6 +59,9 @@ def scored(
         if feed.original is not None:  # not scaled back, which would round them
             target = feed.original[rows].expand(out.shape)
         return Scored(losses, out, target.double(), out)
+    if program.task == "dense":
+        out, target = by_position(out), target.flatten(2)
+        return Scored(losses, program.loss.decide(out), target, out, is_dense=True)
     if target.is_floating_point():  # labels, each 0 or 1
         target = target.long()
     asked = any(metric.needs_probabilities for metric in program.metrics)

@@ -17,9 +17,8 @@ import numpy as np
 from nnexp import streams
 from nnexp.components.from_run import FromRun
 from nnexp.components.inits import Auto, GlorotNormal, Initializer
-from nnexp.components.layer import Context, Declared, Hyper, Layer, Seen, Shape, flat
+from nnexp.components.layer import Context, Declared, Fit, Hyper, Layer, Seen, Shape, flat
 from nnexp.components.layers.activations import Activation
-from nnexp.components.layers.basic import Linear
 from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
 from nnexp.components.metrics.metric import Metric
@@ -37,12 +36,16 @@ class Signature:
     """What a network must fit: the shape of an example, classes or target columns, train rows.
 
     classes: the classes' names, () for targets that are none.
+    positions: of a dense task the shape of where there is a class.
+    codes: for each input column how many codes it has, 0 for plain numbers; () if all are plain.
     """
 
     inputs: Shape
     targets: int
     train_rows: int
     classes: tuple[str, ...] = ()
+    positions: Shape = ()
+    codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,8 @@ class Stage:
 
 def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> list[Layer]:
     """The experiment's layers with the output's width filled in."""
-    outputs = loss.outputs(signature.targets)
-    layers = flat(experiment.model.build(signature.inputs))
-    return [
-        layer.model_copy(update={"units": outputs})
-        if isinstance(layer, Linear) and layer.units is None
-        else layer
-        for layer in layers
-    ]
+    fit = Fit(loss.outputs(signature.targets), signature.codes)
+    return [layer.fitted(fit) for layer in flat(experiment.model.build(signature.inputs))]
 
 
 def declare(layers: Sequence[Layer], inputs: Shape, places: Sequence[str] = ()) -> list[Declared]:
@@ -119,9 +116,9 @@ def check_model(experiment: Experiment, signature: Signature) -> None:
     declared = declare(layers, signature.inputs, _places(experiment.model))
     if not any(one.slots for one in declared):
         raise _unfit("it has no layer with weights: there is nothing to train")
-    if declared[-1].output != (outputs,):
-        shape = declared[-1].output
-        raise _unfit(f"its last layer gives {shape} an example; the task needs ({outputs},)")
+    needed, shape = (outputs, *signature.positions), declared[-1].output
+    if shape != needed:
+        raise _unfit(f"its last layer gives {shape} an example; the task needs {needed}")
     layout, _ = lay_out(layers, declared)
     named: dict[str, Mapping[str, Any]] = {
         "optimizer": experiment.optimizer.layers,
@@ -170,7 +167,13 @@ def pack_key(experiment: Experiment, signature: Signature) -> str:
         "training": training.pack_key(),
         "clip": [training.clip_grad_norm is None, training.clip_grad_value is None],
         "metrics": [m.pack_key() for m in experiment.metrics or ()],
-        "signature": [signature.inputs, signature.targets, signature.train_rows],
+        "signature": [
+            signature.inputs,
+            signature.targets,
+            signature.train_rows,
+            signature.positions,
+            signature.codes,
+        ],
     }
     return json.dumps(agreed, sort_keys=True)
 
@@ -284,10 +287,26 @@ class Program:
                 dy = dx
 
     def losses(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Each example's loss `[M, B]`, class weights included."""
+        """Each example's loss `[M, B]`, class weights included.
+
+        Of a dense task (outputs `[M, B, K, *positions]`) the mean over positions with a target.
+        """
+        if self.task == "dense":
+            return self._dense_losses(by_position(outputs), target.flatten(2))
         losses = self.loss.per_example(outputs, target)
         weights = self.weights_of(target)
         return losses if weights is None else losses * weights.to(losses.dtype)
+
+    def _dense_losses(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """From outputs `[M, B, P, K]` and targets `[M, B, P]`."""
+        there = target >= 0
+        right = target.clamp_min(0).flatten(1)
+        losses = self.loss.per_example(outputs.flatten(1, 2), right)
+        weights = self.weights_of(right)
+        if weights is not None:
+            losses = losses * weights.to(losses.dtype)
+        losses = torch.where(there, losses.view(there.shape), 0.0)
+        return losses.sum(2) / there.sum(2).clamp_min(1)
 
     def weights_of(self, target: torch.Tensor) -> torch.Tensor | None:
         """The weight of each example's class, `[M, B]`; None if all weigh the same."""
@@ -300,7 +319,7 @@ class Program:
         declared = declare(layers, self.signature.inputs)
         self.layout, self.buffer_layout = lay_out(layers, declared)
         shapes = [self.signature.inputs, *(one.output for one in declared)]
-        assert shapes[-1] == (self.outputs,), "see check_model"
+        assert shapes[-1] == (self.outputs, *self.signature.positions), "see check_model"
         self.widest = max(math.prod(shape) for shape in shapes)
         still = dict.fromkeys(self.members[0].initialization.frozen, True)
         entries = (*self.layout.entries, *self.buffer_layout.entries)
@@ -317,9 +336,14 @@ class Program:
             for i, same in enumerate(zip(*layers_of, strict=True))
         )
         self._first = next(i for i, stage in enumerate(self.stages) if stage.params)
-        self.closed_form = self.loss.closed_form() and all(
-            stage.layer.closed_form() and not (stage.frozen and stage.buffers)
-            for stage in self.stages
+        is_flat = not self.signature.positions
+        self.closed_form = (
+            is_flat
+            and self.loss.closed_form()
+            and all(
+                stage.layer.closed_form() and not (stage.frozen and stage.buffers)
+                for stage in self.stages
+            )
         )
 
     def _weights(self) -> torch.Tensor:
@@ -400,6 +424,11 @@ class Program:
             if isinstance(stage.layer, Activation):
                 return stage.layer.initialization
         return GlorotNormal()
+
+
+def by_position(outputs: torch.Tensor) -> torch.Tensor:
+    """Outputs `[M, B, K, *positions]` as `[M, B, P, K]`."""
+    return outputs.flatten(3).transpose(2, 3).contiguous()
 
 
 def _by_layer(layout: Layout) -> dict[int, tuple[tuple[str, int], ...]]:

@@ -158,7 +158,7 @@ CASES = {
     "task: clasification": (
         "3:7",
         "task",
-        "classification, regression or multilabel",
+        "classification, regression, multilabel or dense",
         "",
         "classification?",
     ),

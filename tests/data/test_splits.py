@@ -156,7 +156,7 @@ class TestStratified:
         unstratified = [assign(Split(stratify=False, seed=s), table)["test"] for s in range(10)]
         counts = {int((table.target[rows] == 1).sum()) for rows in unstratified}
         assert len(counts) > 1
-        with pytest.raises(DataError, match="needs classes"):
+        with pytest.raises(DataError, match="needs one class"):
             assign(Split(stratify=True), real(10))
 
 

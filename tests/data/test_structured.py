@@ -165,7 +165,7 @@ class TestKFold:
             assign(splits.KFold(), table(4))
         with pytest.raises(DataError, match="there are 2 different values of who for 5 folds"):
             assign(splits.KFold(by="who"), table(20, who=np.arange(20) % 2))
-        with pytest.raises(DataError, match="needs classes"):
+        with pytest.raises(DataError, match="needs one class"):
             assign(splits.KFold(stratify=True), table(9))
         with pytest.raises(DataError, match=r"dev: would be empty \(1 example for train and dev"):
             assign(splits.KFold(folds=2, dev=0.1), table(2))

@@ -6,6 +6,8 @@ from nnexp.components.datasets.arrayfiles import Idx, Npy, Npz
 from nnexp.components.datasets.builtin import BreastCancer, Diabetes, Digits, Iris, Linnerud, Wine
 from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.datasets.files import Csv, Parquet
+from nnexp.components.datasets.memory import Memory
+from nnexp.components.datasets.shapes import Shapes
 from nnexp.components.datasets.synthetic import (
     Blobs,
     Circles,
@@ -29,11 +31,13 @@ __all__ = [
     "Idx",
     "Iris",
     "Linnerud",
+    "Memory",
     "Moons",
     "Npy",
     "Npz",
     "Parquet",
     "PureNoise",
+    "Shapes",
     "Spirals",
     "Wine",
 ]

@@ -105,7 +105,7 @@ class Idx(_Arrays):
     def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         table, labels = self._read(root, read_idx, labelled)
         whole = labels is not None and labels.dtype.kind in "iu"
-        return _with_labels(table, labels, "label", "classification" if whole else None)
+        return with_labels(table, labels, "label", "classification" if whole else None)
 
 
 class Npy(_Arrays):
@@ -128,7 +128,7 @@ class Npy(_Arrays):
 
     def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         table, labels = self._read(root, read_npy, labelled)
-        table = _with_labels(table, labels, "target", self.target_type)
+        table = with_labels(table, labels, "target", self.target_type)
         return replace(table, inferred={"target_type": _kind(table, labels, self.target_type)})
 
 
@@ -174,7 +174,7 @@ class Npz(Dataset):
         labels = [labels_of(path / t, arrays[t]) for _, t in pieces if labelled and t]
         table = _joined([path / f for f, _ in pieces], parts, (file_info(path),))
         found = _paired([path / t for _, t in pieces if labelled and t], labels, parts)
-        table = _with_labels(table, found, "target", self.target_type)
+        table = with_labels(table, found, "target", self.target_type)
         kind = _kind(table, found, self.target_type)
         return replace(table, inferred={**known, "target_type": kind})
 
@@ -218,9 +218,10 @@ def _kind(table: Table, labels: np.ndarray | None, stated: TargetType | None) ->
     return stated if labels is None else table.task
 
 
-def _with_labels(
+def with_labels(
     table: Table, labels: np.ndarray | None, name: str, kind: TargetType | None
 ) -> Table:
+    """The table with labels as its target, if there are any."""
     if labels is None:
         return table
     found = as_target(labels, name, kind)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from nnexp.components.table import Located, Table
+from nnexp.errors import UsageError
 
 
 class Dataset(Located, family="dataset"):
@@ -24,3 +25,10 @@ class Dataset(Located, family="dataset"):
         """The same source with what was inferred from `table` filled in, so that another file
         of the same kind is read the same way."""
         return self.model_copy(update=table.inferred) if table.inferred else self
+
+    def at(self, path: Path) -> Dataset:
+        """The same kind of data in another file. UsageError if that can't be one file."""
+        if len(self.paths) != 1:
+            what = "a builtin data set" if not self.paths else f"{self.component} files"
+            raise UsageError(f"--data takes one file; this run was trained on {what}")
+        return self.model_copy(update={self.paths[0]: str(path.absolute())})

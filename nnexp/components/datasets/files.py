@@ -17,6 +17,7 @@ from nnexp.components.datasets.delimited import Columns, ColumnType, Form, posit
 from nnexp.components.datasets.parquet import read_parquet
 from nnexp.components.table import (
     Features,
+    FileInfo,
     Table,
     TargetType,
     as_target,
@@ -29,11 +30,9 @@ from nnexp.registry import param, rule
 _TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 
-class _Tabular(Dataset):
-    """A file of named columns, some of which are the target."""
+class Tabular(Dataset):
+    """Named columns, some of which are the target."""
 
-    paths = ("path",)
-    path: str = param(..., "the file", min_length=1)
     target: int | str | Annotated[list[int | str], Field(min_length=1)] = param(
         ..., "column(s) to predict, by name or number (−1: the last)", also=("label", "y")
     )
@@ -54,16 +53,19 @@ class _Tabular(Dataset):
         "columns of 0 and 1; else regression",
     )
 
-    @abstractmethod
-    def read(self, path: Path, strict: bool) -> tuple[Columns, dict[str, Any]]:
-        """The columns, and the fields of this source that were inferred for it.
+    def table(
+        self,
+        path: Path,
+        columns: Columns,
+        files: tuple[FileInfo, ...],
+        inferred: dict[str, Any],
+        labelled: bool,
+    ) -> Table:
+        """The columns as a table.
 
-        strict: whether `types` must name columns that the file has.
+        path: where they are from, for messages. inferred: fields of this source that were inferred
+        for it. labelled: as in `load`.
         """
-
-    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
-        path = existing_file(root, self.path)
-        columns, inferred = self.read(path, labelled)
         target = self._targets(path, columns.names, required=labelled)
         drop = [key for key in self.drop if labelled or key in columns.names]
         dropped = {position(path, key, columns.names, "drop") for key in drop}
@@ -81,7 +83,7 @@ class _Tabular(Dataset):
             classes=None,
             target_names=tuple(columns.names[i] for i in target),
             ids=_identities(path, columns, identity),
-            files=(file_info(path),),
+            files=files,
             notes=columns.notes,
             aside={columns.names[i]: columns.values[i] for i in sorted(dropped | identity)},
         )
@@ -162,7 +164,30 @@ class _Tabular(Dataset):
         )
 
 
-class Csv(_Tabular):
+class _OneFile(Dataset):
+    """A single file."""
+
+    paths = ("path",)
+    path: str = param(..., "the file", min_length=1)
+
+
+class _TableFile(Tabular, _OneFile):
+    """A file of named columns."""
+
+    @abstractmethod
+    def read(self, path: Path, strict: bool) -> tuple[Columns, dict[str, Any]]:
+        """The columns, and the fields of this source that were inferred for it.
+
+        strict: whether `types` must name columns that the file has.
+        """
+
+    def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
+        path = existing_file(root, self.path)
+        columns, inferred = self.read(path, labelled)
+        return self.table(path, columns, (file_info(path),), inferred, labelled)
+
+
+class Csv(_TableFile):
     """A file of delimited text, gzip too; columns with text become categorical.
 
     Dates become days since 1970-01-01, if all values of a column are dates of one kind.
@@ -214,7 +239,7 @@ class Csv(_Tabular):
         return columns, {field: getattr(columns.form, field) for field in fields}
 
 
-class Parquet(_Tabular):
+class Parquet(_TableFile):
     """A parquet file, such as pandas, Spark and DuckDB write; needs pyarrow.
 
     Columns of numbers and booleans are numeric, dates and times are days since 1970-01-01, text
@@ -226,20 +251,27 @@ class Parquet(_Tabular):
     name: Literal["parquet"] = "parquet"
 
     def read(self, path: Path, strict: bool) -> tuple[Columns, dict[str, Any]]:
-        columns = read_parquet(path)
-        wanted: Mapping[int | str, ColumnType] = {
-            key: kind for key, kind in self.types.items() if strict or key in columns.names
-        }
-        values = list(columns.values)
-        for key, kind in wanted.items():
-            i = position(path, key, columns.names, "types")
-            text = values[i].dtype == object
-            if kind == "numeric" and text:
-                raise DataError(f"{path}: column {columns.names[i]} is not numeric: it holds text")
-            if kind == "categorical" and not text:
-                texts = [None if np.isnan(v) else f"{v:.17g}" for v in values[i].tolist()]
-                values[i] = np.array(texts, dtype=object)
-        return replace(columns, values=tuple(values)), {}
+        return as_types(path, read_parquet(path), self.types, strict), {}
+
+
+def as_types(
+    path: Path, columns: Columns, types: Mapping[int | str, ColumnType], strict: bool
+) -> Columns:
+    """Columns that come with types of their own, in those that a source states.
+
+    strict: whether `types` must name columns that there are.
+    """
+    wanted = {key: kind for key, kind in types.items() if strict or key in columns.names}
+    values = list(columns.values)
+    for key, kind in wanted.items():
+        i = position(path, key, columns.names, "types")
+        text = values[i].dtype == object
+        if kind == "numeric" and text:
+            raise DataError(f"{path}: column {columns.names[i]} is not numeric: it holds text")
+        if kind == "categorical" and not text:
+            texts = [None if np.isnan(v) else f"{v:.17g}" for v in values[i].tolist()]
+            values[i] = np.array(texts, dtype=object)
+    return replace(columns, values=tuple(values))
 
 
 def _features(columns: Columns, kept: Sequence[int]) -> Features:

@@ -1,4 +1,4 @@
-"""Reading parquet files, through pandas and pyarrow, into columns of numbers or text."""
+"""Parquet files, through pandas and pyarrow, and DataFrames as columns of numbers or text."""
 
 from __future__ import annotations
 
@@ -31,13 +31,21 @@ def read_parquet(path: Path) -> Columns:
         raise DataError(f"{path}: can't be read as parquet ({reason})") from None
     if not frame.index.equals(pd.RangeIndex(len(frame))):
         frame = frame.reset_index()  # an index that was saved is a column
+    return frame_columns(path, frame)
+
+
+def frame_columns(place: Path, frame: Any) -> Columns:
+    """The columns of a DataFrame, without its index; rows are counted from 0.
+
+    place: where it came from, for messages. DataError if it holds what is no number and no text.
+    """
     names = [str(name) for name in frame.columns]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(f"{path}: column names are repeated: {', '.join(repeated[:10])}")
+        raise DataError(f"{place}: column names are repeated: {', '.join(repeated[:10])}")
     if not len(frame) or not names:
-        raise DataError(f"{path}: is empty ({len(frame)} rows, {len(names)} columns)")
-    values = tuple(_column(path, names[i], frame.iloc[:, i]) for i in range(len(names)))
+        raise DataError(f"{place}: is empty ({len(frame)} rows, {len(names)} columns)")
+    values = tuple(_column(place, names[i], frame.iloc[:, i]) for i in range(len(names)))
     return Columns(tuple(names), values, np.arange(len(frame)), Form(), (), "row")
 
 
@@ -65,6 +73,6 @@ def _column(path: Path, name: str, column: Any) -> np.ndarray:
         if isinstance(value, (list, dict, bytes, np.ndarray)):
             raise DataError(
                 f"{path}: column {name} holds {type(value).__name__} values (row {row}), neither "
-                "numbers nor text; `drop` does not help, leave it out when writing the file"
+                "numbers nor text; `drop` does not help: leave it out beforehand"
             )
     return np.array([None if value is None else str(value) for value in found], dtype=object)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from nnexp.components.inits import Initializer
 from nnexp.components.layer import (
     Context,
     Declared,
+    Fit,
     Hyper,
     Layer,
     Seen,
@@ -84,6 +85,9 @@ class Linear(Layer):
     init: OneOf[Initializer] | None = param(
         None, "how the weight starts", when="null: the experiment's `initialization`"
     )
+
+    def fitted(self, fit: Fit) -> Self:
+        return self.model_copy(update={"units": fit.outputs}) if self.units is None else self
 
     def declare(self, shape: Shape) -> Declared:
         assert self.units is not None, "the program fills in the outputs"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from nnexp.components.inits import Initializer
-from nnexp.components.layer import Context, Declared, Hyper, Layer, Shape, Slot, Tensors
+from nnexp.components.layer import Context, Declared, Fit, Hyper, Layer, Shape, Slot, Tensors
 from nnexp.lazy import functional, torch
 from nnexp.registry import OneOf, param
 
@@ -23,13 +23,27 @@ class _Convolution(Layer):
     needs: ClassVar[str]
     """What its input is called in messages."""
 
-    channels: int = param(..., "number of output channels", ge=1, le=65536)
+    channels: int | None = param(
+        None,
+        "number of output channels",
+        ge=1,
+        le=65536,
+        when="null: as many as the task has outputs (for a class at every position)",
+    )
     kernel: int = param(3, "size of the kernel in each direction", unit="pixels", ge=1, le=255)
     stride: int = param(1, "step of the kernel", unit="pixels", ge=1, le=255)
     bias: bool = param(True, "whether a bias is added a channel")
     init: OneOf[Initializer] | None = param(
         None, "how the weight starts", when="null: the experiment's `initialization`"
     )
+
+    def fitted(self, fit: Fit) -> Self:
+        return self.model_copy(update={"channels": fit.outputs}) if self.channels is None else self
+
+    @property
+    def _outputs(self) -> int:
+        assert self.channels is not None, "the program fills in the outputs"
+        return self.channels
 
     def declare(self, shape: Shape) -> Declared:
         if len(shape) != self.dimensions + 1:
@@ -41,14 +55,14 @@ class _Convolution(Layer):
             self._weight_shape(shape[0]),
             "weight",
             fan_in=shape[0] * area,
-            fan_out=self.channels * area,
+            fan_out=self._outputs * area,
             init=self.init,
             shared=math.prod(self._positions(shape[1:], size)),
         )
         bias = (
-            (Slot("bias", (self.channels,), "bias", shared=math.prod(size)),) if self.bias else ()
+            (Slot("bias", (self._outputs,), "bias", shared=math.prod(size)),) if self.bias else ()
         )
-        return Declared((self.channels, *size), (weight, *bias))
+        return Declared((self._outputs, *size), (weight, *bias))
 
     def forward(self, x: torch.Tensor, own: Tensors, hyper: Hyper, ctx: Context) -> torch.Tensor:
         weight, bias = own["weight"], own.get("bias")
@@ -67,10 +81,10 @@ class _Convolution(Layer):
             groups=members,
             **how,
         )
-        return grouped.view(rows, members, self.channels, *grouped.shape[2:]).transpose(0, 1)
+        return grouped.view(rows, members, self._outputs, *grouped.shape[2:]).transpose(0, 1)
 
     def _weight_shape(self, inputs: int) -> Shape:
-        return (self.channels, inputs, *[self.kernel] * self.dimensions)
+        return (self._outputs, inputs, *[self.kernel] * self.dimensions)
 
     def _output(self, size: Sequence[int]) -> list[int]:
         """The output's length in each direction."""
@@ -168,7 +182,7 @@ class ConvTranspose2d(_Convolution):
     padding: Pixels = param(0, "pixels cut off on each side of the output", unit="pixels")
 
     def _weight_shape(self, inputs: int) -> Shape:
-        return (inputs, self.channels, self.kernel, self.kernel)
+        return (inputs, self._outputs, self.kernel, self.kernel)
 
     def _output(self, size: Sequence[int]) -> list[int]:
         output = [(n - 1) * self.stride - 2 * self.padding + self.kernel for n in size]

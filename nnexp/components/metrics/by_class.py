@@ -28,20 +28,23 @@ class Counts:
             sums = [x.double().sum(1) for x in (prediction * target, prediction, target)]
             return cls(sums[0], sums[1], sums[2], True)
         shape = (target.shape[0], scored.classes)
+        ones = torch.ones_like(target, dtype=torch.float64)
+        if scored.is_dense:  # every position counts as an example, if it has a target
+            ones = (target >= 0).double().flatten(1)
+            prediction, target = prediction.flatten(1), target.flatten(1).clamp_min(0)
 
         def count(classes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
             zeros = torch.zeros(shape, dtype=torch.float64, device=target.device)
             return zeros.scatter_add_(1, classes, weight)
 
-        hit = (prediction == target).double()
-        ones = torch.ones_like(hit)
+        hit = (prediction == target).double() * ones
         return cls(count(target, hit), count(prediction, ones), count(target, ones), False)
 
 
 class ByClass(Metric):
     """A ratio of counts for each class or label, averaged over them."""
 
-    tasks = ("classification", "multilabel")
+    tasks = ("classification", "multilabel", "dense")
     higher_is_better = True
     bounds = (0.0, 1.0)
     average: Average = param(
@@ -116,6 +119,24 @@ class F1(ByClass):
         return 2 * counts.right, counts.predicted + counts.actual
 
 
+class Iou(ByClass):
+    """Intersection over union of where a class is and where it is said to be; mean over classes.
+
+    Of a class at every position all examples are counted together. A class that neither targets
+    nor predictions of the part have is left out of the average; a label always counts.
+
+    Formula: right / (predicted + actual − right)
+    Use: the usual score of segmentation: background, which is easy and large, counts as one class.
+    Source: Jaccard (1912), "The distribution of the flora in the alpine zone".
+    """
+
+    name: Literal["iou"] = "iou"
+    also = ("jaccard", "mean_iou", "miou")
+
+    def ratio(self, counts: Counts) -> tuple[torch.Tensor, torch.Tensor]:
+        return counts.right, counts.predicted + counts.actual - counts.right
+
+
 class BalancedAccuracy(Metric):
     """Mean over the classes of the share of its examples that is found.
 
@@ -125,7 +146,7 @@ class BalancedAccuracy(Metric):
     """
 
     name: Literal["balanced_accuracy"] = "balanced_accuracy"
-    tasks = ("classification",)
+    tasks = ("classification", "dense")
     higher_is_better = True
     bounds = (0.0, 1.0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from nnexp.components.losses import Task
 from nnexp.lazy import torch
@@ -26,6 +26,8 @@ class Scored:
     outputs: the network's `[M, N, K]`; of a regression in the target's own units.
     probabilities: of each class or label, `[M, N, C]`; None for losses that mean none, and where
         no metric asks for them.
+    is_dense: whether there is a class at each of P positions of an example: then prediction and
+        target are `[M, N, P]`, the target −1 where it has none, and outputs `[M, N, P, K]`.
     """
 
     losses: torch.Tensor
@@ -33,6 +35,7 @@ class Scored:
     target: torch.Tensor
     outputs: torch.Tensor
     probabilities: torch.Tensor | None = None
+    is_dense: bool = False
 
     @property
     def classes(self) -> int:
@@ -42,13 +45,13 @@ class Scored:
     @property
     def is_multilabel(self) -> bool:
         """Whether an example has labels of 0 or 1 each; only asked of classes and labels."""
-        return self.target.dim() == 3
+        return self.target.dim() == 3 and not self.is_dense
 
 
 class Metric(Spec, family="metric"):
     """A score of a set of predictions."""
 
-    tasks: ClassVar[tuple[Task, ...]] = ("classification", "regression", "multilabel")
+    tasks: ClassVar[tuple[Task, ...]] = get_args(Task)
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float] | None] = None
     """What it can't leave, if anything."""
@@ -92,18 +95,24 @@ class LossMetric(Averaged):
 class Accuracy(Averaged):
     """Share of examples whose class is predicted; of several labels, the share that is right.
 
+    Of a class at every position (pixel accuracy, token accuracy) the share of an example's
+    positions, averaged over the examples.
+
     Use: when classes are of similar size and every mistake costs the same; where one class is
     rare, `balanced_accuracy`, `f1` or `pr_auc` tell more.
     """
 
     name: Literal["accuracy"] = "accuracy"
-    also = ("acc",)
-    tasks = ("classification", "multilabel")
+    also = ("acc", "pixel_accuracy", "token_accuracy")
+    tasks = ("classification", "multilabel", "dense")
     higher_is_better = True
     bounds = (0.0, 1.0)
 
     def per_example(self, scored: Scored) -> torch.Tensor:
         right = (scored.prediction == scored.target).double()
+        if scored.is_dense:  # an example without any target counts as right
+            there = (scored.target >= 0).double()
+            return 1.0 - ((1.0 - right) * there).sum(-1) / there.sum(-1).clamp_min(1.0)
         return right.mean(-1) if scored.is_multilabel else right
 
 
@@ -115,15 +124,30 @@ class Error(Averaged):
 
     name: Literal["error"] = "error"
     also = ("error_rate", "hamming_loss")
-    tasks = ("classification", "multilabel")
+    tasks = ("classification", "multilabel", "dense")
     bounds = (0.0, 1.0)
 
     def per_example(self, scored: Scored) -> torch.Tensor:
         return 1.0 - Accuracy().per_example(scored)
 
 
+class Perplexity(Metric):
+    """e to the mean loss: among how many equally likely classes one would have to guess.
+
+    Use: with cross_entropy, for models of text: C for chance, 1 for certainty.
+    """
+
+    name: Literal["perplexity"] = "perplexity"
+    also = ("ppl",)
+    tasks = ("classification", "dense")
+    bounds = (0.0, math.inf)
+
+    def compute(self, scored: Scored) -> torch.Tensor:
+        return scored.losses.double().mean(1).exp()
+
+
 class ExactMatch(Averaged):
-    """Share of examples all of whose labels are right (subset accuracy).
+    """Share of examples all of whose labels (or positions) are right.
 
     Use: when an answer with one wrong label is of no use; it falls quickly with the number of
     labels.
@@ -131,12 +155,15 @@ class ExactMatch(Averaged):
 
     name: Literal["exact_match"] = "exact_match"
     also = ("subset_accuracy",)
-    tasks = ("multilabel",)
+    tasks = ("multilabel", "dense")
     higher_is_better = True
     bounds = (0.0, 1.0)
 
     def per_example(self, scored: Scored) -> torch.Tensor:
-        return (scored.prediction == scored.target).all(-1).double()
+        right = scored.prediction == scored.target
+        if scored.is_dense:
+            right = right | (scored.target < 0)
+        return right.all(-1).double()
 
 
 class TopK(Averaged):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -181,6 +181,13 @@ class Step(Spec, family="preprocessing"):
                 weight[row, places] = inner.weight[number - width]
                 shift[row] = inner.shift[number - width]
         return Affine(weight, shift)
+
+    def codes(self, state: State) -> Mapping[str, int]:
+        """Columns that it makes of codes, whole numbers 0 … count − 1, by name with that count.
+
+        0 stands for what is missing, 1 for what training did not have. An embedding takes them.
+        """
+        return {}
 
     def unusual(self, features: Features, state: State) -> dict[str, int]:
         """What is strange about rows it is applied to: a message, and how many rows."""
