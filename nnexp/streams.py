@@ -20,7 +20,7 @@ import numpy as np
 from nnexp.lazy import torch
 
 INITIALIZATION, ORDER, DROPOUT, SAMPLER, AUGMENTATION, SPLIT, SUBSET = range(1, 8)
-NOISE, EVOLUTION, LABELS, CORRUPTION = range(8, 12)
+NOISE, EVOLUTION, LABELS, CORRUPTION, WORDS = range(8, 13)
 """The purposes; each is a stream of its own."""
 
 _MASK = (1 << 64) - 1
@@ -136,6 +136,13 @@ def _bits32(
     row_bits = _mix32_full(start[:, None] + _row_starts(first, rows, device))
     # The last xor-shift of the finalizer is left out: it changes low bits only.
     return _mix32(row_bits[:, :, None] ^ _unit_bits(columns, device))
+
+
+def bits32(
+    members: torch.Tensor, stream: int, rows: int, columns: int, first: int = 0
+) -> torch.Tensor:
+    """int32 uniform on −2³¹ … 2³¹−1, `[M, rows, columns]`; members, first: as for `keep_mask`."""
+    return _bits32(members, stream, rows, columns, first)
 
 
 def _bits(stream: int, count: int, start: int = 0) -> np.ndarray:

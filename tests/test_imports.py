@@ -27,15 +27,17 @@ ORDER = [
     "config",
     "train",
     "runs",
+    "deploy",
     "search",
     "analysis",
     "report",
+    "api",
     "cli",
     "__main__",
 ]
 """Each may import from what stands before it."""
 HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib"}
-READERS = ("components", "config", "data", "analysis", "report", "cli")
+READERS = ("components", "config", "data", "analysis", "report", "api", "cli")
 """Packages that never need torch to be imported."""
 
 
@@ -177,6 +179,33 @@ def test_a_fresh_process_that_reads_has_no_heavy_module() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []
+
+
+def test_importing_nnexp_imports_nothing_else() -> None:
+    """What it offers is found when it is first used."""
+    script = (
+        "import sys, importlib, typing; before = set(sys.modules); import nnexp;"
+        "print(*sorted(set(sys.modules) - before));"
+        "nnexp.Model; print(*sorted({'torch', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert run.stdout.splitlines() == ["nnexp", ""]
+
+
+def test_what_nnexp_offers_is_there_and_typed() -> None:
+    stub = ast.parse(Path(nnexp.__file__).with_suffix(".pyi").read_text())
+    typed = {ast.unparse(n.target) for n in stub.body if isinstance(n, ast.AnnAssign)}
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom):
+            typed |= {alias.asname or alias.name for alias in node.names}
+    assert typed == set(nnexp.__all__)
+    for name in nnexp.__all__:
+        assert getattr(nnexp, name) is not None
+    assert set(nnexp.__all__) <= set(dir(nnexp))
+    with pytest.raises(AttributeError, match="Modell"):
+        nnexp.Modell  # noqa: B018
 
 
 # -- the rules themselves --------------------------------------------------------------------------

@@ -20,7 +20,9 @@ import typer
 
 import nnexp
 from nnexp.cli import reference, results
+from nnexp.cli.export import export
 from nnexp.cli.init import init
+from nnexp.cli.predict import predict
 from nnexp.cli.train import train
 from nnexp.errors import ConfigError, NnexpError, PluginNeeded, UsageError
 
@@ -47,6 +49,8 @@ for command in (
     results.compare,
     results.runs,
     results.show,
+    predict,
+    export,
     reference.ls,
     reference.explain,
     reference.schema,

@@ -4,6 +4,7 @@ Importing this package registers all of it; none of it imports torch.
 """
 
 from nnexp.components import (
+    augmentations,
     datasets,
     from_run,
     inits,
@@ -13,12 +14,16 @@ from nnexp.components import (
     models,
     optimizers,
     preprocessing,
+    recurrent_models,
     regularizers,
     samplers,
     schedules,
+    word_losses,
+    words,
 )
 
 __all__ = [
+    "augmentations",
     "datasets",
     "from_run",
     "inits",
@@ -28,7 +33,10 @@ __all__ = [
     "models",
     "optimizers",
     "preprocessing",
+    "recurrent_models",
     "regularizers",
     "samplers",
     "schedules",
+    "word_losses",
+    "words",
 ]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from nnexp import streams
 from nnexp.components.inits import Initializer
+from nnexp.components.windows import Windows
 from nnexp.lazy import torch
 from nnexp.registry import Spec, gives_both
 
@@ -29,7 +30,10 @@ class Slot:
 
     role: "weight" is initialized, regularized and decayed; "bias" and "norm" are neither, and
         start at `fill`; "buffer" is state that no gradient reaches (running statistics).
+    fill: one number for all, or each number of a bias in its turn.
     init: how a weight starts; None leaves it to the experiment.
+    suits: how a weight starts where the experiment leaves it open, too; None: as the next
+        activation asks for.
     shared: how many connections share each weight (a convolution's output pixels).
     """
 
@@ -38,8 +42,9 @@ class Slot:
     role: Literal["weight", "bias", "norm", "buffer"]
     fan_in: int = 0
     fan_out: int = 0
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0
     init: Initializer | None = None
+    suits: Initializer | None = None
     shared: int = 1
 
 
@@ -58,15 +63,21 @@ class Context:
     members: int32 `[M]`, the dropout keys of the members.
     step: number of the update, which keys the random masks.
     first: position in the whole batch of the first row (when a batch is taken in slices).
+    samples: whether dropout is on in evaluation, too.
     """
 
     training: bool
     members: torch.Tensor | None = None
     step: int = 0
     first: int = 0
+    samples: bool = False
     layer: int = field(default=0, init=False)  # set by the program before each layer
     there: torch.Tensor | None = field(default=None, init=False)
     """Of sequences that are padded: True where there is something, bool `[M, B, T]`."""
+    counts: torch.Tensor | None = None
+    """How often training has each class, `[M or 1, C]`; only of running text."""
+    words: Windows | None = field(default=None, init=False)
+    """The pairs of running text, once its first layer has made them."""
     kept: dict[int, Any] = field(default_factory=dict, init=False)
     """What a layer's `forward` keeps for its `pull`, by the layer's number."""
     skips: list[Any] = field(default_factory=list, init=False)
@@ -113,10 +124,14 @@ class Fit:
 
     outputs: how many the network must have. codes: for each input column how many codes it holds,
         see `Step.codes`, 0 for plain numbers; () if all are plain.
+    positions: their shape, of a task with a class at every position; else ().
+    targets: classes or target columns.
     """
 
     outputs: int
     codes: tuple[int, ...] = ()
+    positions: Shape = ()
+    targets: int = 0
 
 
 class Layer(Spec, family="layer"):
@@ -127,6 +142,9 @@ class Layer(Spec, family="layer"):
     # A layer may give its gradient in closed form, by a `pull` beside its `forward`. A network of
     # such layers only is differentiated without autograd, whose graph costs more than the
     # arithmetic of a small network; every other network is left to autograd. Tests hold both equal.
+
+    takes_codes: ClassVar[bool] = False
+    """Whether its input is codes, which bf16 would round: then they come as the data have them."""
 
     @classmethod
     def closed_form(cls) -> bool:

@@ -13,11 +13,13 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from nnexp.components.layer import Context
+from nnexp.components.windows import Windows
 from nnexp.errors import nearest
 from nnexp.lazy import functional, torch
 from nnexp.registry import Spec, gives_both, param
 
-Task = Literal["classification", "regression", "multilabel", "dense"]
+Task = Literal["classification", "regression", "multilabel", "dense", "words"]
 
 
 class Loss(Spec, family="loss"):
@@ -49,6 +51,15 @@ class Loss(Spec, family="loss"):
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """`[M, B]` from outputs `[M, B, K]` and targets `[M, B]` (class) or `[M, B, K]`."""
         raise AssertionError(f"{type(self).__name__} has no per_example")
+
+    def of_windows(
+        self, hidden: torch.Tensor, windows: Windows, table: torch.Tensor, ctx: Context
+    ) -> torch.Tensor:
+        """Of running text: the mean over each block's pairs, `[M, B]`.
+
+        hidden: `[N, C, D]`, see `Windows`. table: the last layer's rows, `[M, K, D]`.
+        """
+        raise AssertionError(f"{type(self).__name__} has no of_windows")
 
     def gradient(
         self, outputs: torch.Tensor, target: torch.Tensor
@@ -102,6 +113,7 @@ class CrossEntropy(Loss):
 
     name: Literal["cross_entropy"] = "cross_entropy"
     also = ("softmax", "nll", "categorical_crossentropy")
+    tasks = ("classification", "dense", "words")
     label_smoothing: float = param(
         0.0, "ε: probability spread evenly over all classes", ge=0, lt=1, also=("smoothing",)
     )
@@ -126,6 +138,22 @@ class CrossEntropy(Loss):
         sure = apart.new_full((1, 1, 1), smoothing - 1.0)
         apart.scatter_add_(1, right, sure.expand(right.shape))
         return losses, apart.transpose(1, 2)
+
+    def of_windows(
+        self, hidden: torch.Tensor, windows: Windows, table: torch.Tensor, ctx: Context
+    ) -> torch.Tensor:
+        members, words = table.shape[:2]
+        losses = []
+        for member in range(members):  # each has a vocabulary of its own
+            mine = torch.nonzero(windows.home // windows.blocks == member).squeeze(1)
+            scores = torch.log_softmax(hidden[mine] @ table[member].T, -1)
+            right = (windows.targets[mine] - member * words)[:, None].expand(
+                -1, scores.shape[1], -1
+            )
+            losses.append(
+                -(scores.gather(2, right) * windows.pairs[mine].to(scores.dtype)).sum((1, 2))
+            )
+        return windows.mean(torch.cat(losses))
 
     @staticmethod
     def _scores(outputs: torch.Tensor) -> torch.Tensor:

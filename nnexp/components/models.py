@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nnexp.components.inits import Initializer, Normal
-from nnexp.components.layer import Layer, Shape
+from nnexp.components.layer import Fit, Layer, Shape
 from nnexp.components.layers.activations import Activation, Relu
 from nnexp.components.layers.basic import Dropout, Flatten, Linear
 from nnexp.components.layers.convolution import Conv1d, Conv2d, Pixels
@@ -33,6 +33,10 @@ class Model(Spec, family="model"):
     def build(self, inputs: Shape) -> list[Layer]:
         """The layers for examples of shape `inputs`; a `linear` with units null is the output."""
         raise AssertionError(f"{type(self).__name__} has no build")
+
+    def layers_for(self, inputs: Shape, fit: Fit) -> list[Layer]:
+        """As `build`, for an architecture that depends on more of the task than the inputs."""
+        return self.build(inputs)
 
 
 class LinearModel(Model):

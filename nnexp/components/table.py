@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from nnexp.components.tokens import Unit
 from nnexp.errors import DataError, nearest
 from nnexp.registry import Spec
 
@@ -21,7 +22,7 @@ CHUNK_ROWS = 16_384
 SAMPLED_ABOVE = 64 * 2**20
 """Files larger than this are fingerprinted by blocks spread over them, not as a whole."""
 
-TargetType = Literal["classification", "regression", "multilabel", "dense"]
+TargetType = Literal["classification", "regression", "multilabel", "dense", "words"]
 
 
 class Located(Spec):
@@ -170,7 +171,10 @@ class Table:
     notes: what a user should know about how it was read.
     multilabel: whether the real values are labels, each 0 or 1.
     aside: columns that were read but are neither features nor target: dropped ones and the id.
+    word_counts: of running text how often it has each of `classes`, the words, int64 `[V]`; an
+        example is then a block of word numbers, and the target of no use.
     inferred: fields of the source that its `resolved` fills with what was found.
+    sequences: columns of text to be read token by token: the unit, and how many tokens at most.
     """
 
     features: Features
@@ -183,7 +187,9 @@ class Table:
     notes: tuple[str, ...] = ()
     multilabel: bool = False
     aside: dict[str, np.ndarray] = field(default_factory=dict)
+    word_counts: np.ndarray | None = None
     inferred: dict[str, Any] = field(default_factory=dict)
+    sequences: dict[str, tuple[Unit, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.features) == len(self.target) == len(self.ids)
@@ -194,6 +200,8 @@ class Table:
     @property
     def task(self) -> TargetType:
         """What can be learnt."""
+        if self.word_counts is not None:
+            return "words"
         if self.classes is not None:
             return "classification" if self.target.ndim == 1 else "dense"
         return "multilabel" if self.multilabel else "regression"

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from nnexp.components.augmentations.base import Augmentation
+from nnexp.components.augmentations.warp import Border
 from nnexp.components.datasets import Dataset
 from nnexp.components.inits import Auto, Initializer
 from nnexp.components.losses import Loss, Task
@@ -124,10 +126,50 @@ class Training(Spec):
         ge=0,
         le=1e6,
     )
+    tensorboard: bool = param(
+        False, "also write TensorBoard's event files, into each run", also=("tfevents", "events")
+    )
 
     def updates(self, steps_per_epoch: int) -> int:
         """How many updates are planned."""
         return self.steps or self.epochs * steps_per_epoch
+
+
+Degrees = Annotated[float, Field(ge=-360, le=360)]
+Pixels = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class TestTime(Spec):
+    """Several views of each example at evaluation, and samples of dropout; answers averaged."""
+
+    __test__ = False  # to pytest its name looks like a test's
+
+    angles: list[Degrees] = param([0.0], "turn the image by each of these", unit="°", min_length=1)
+    sizes: list[Pixels] = param(
+        [],
+        "scale the image to each of these heights, then cut it to its own size, or pad it",
+        unit="px",
+        when="[]: its own",
+    )
+    flip: bool = param(False, "also its mirror image, left for right")
+    crops: Literal[1, 5] = param(
+        1, "what to cut out of a larger size: the middle, or the four corners, too"
+    )
+    border: Border = param("edge", "what lies outside the image")
+    mc_dropout: int = param(
+        0, "evaluate each view so many times with dropout on; 0: once without", ge=0, le=10_000
+    )
+
+    @property
+    def moves(self) -> bool:
+        """Whether any view differs from the image."""
+        return self.flip or bool(self.sizes) or self.angles != [0.0]
+
+    @property
+    def passes(self) -> int:
+        """How often each example goes through the network."""
+        views = len(self.angles) * max(len(self.sizes), 1) * self.crops * (1 + self.flip)
+        return views * max(self.mc_dropout, 1)
 
 
 class Experiment(Spec):
@@ -153,6 +195,18 @@ class Experiment(Spec):
         {}, "penalties and decay, by name"
     )
     sampler: OneOf[Sampler] = param(Uniform(), "which examples an epoch visits, in what order")
+    augmentation: list[OneOf[Augmentation]] = param(
+        [],
+        "random changes of the training examples, in this order, but moved pixels before changed "
+        "values",
+        also=("augmentations", "transforms"),
+    )
+    test_time: TestTime | None = param(
+        None,
+        "views that are averaged in the summary, in `eval` and in `predict`; not in the metrics of "
+        "each epoch, which would cost as many times as much",
+        also=("tta", "test_time_augmentation"),
+    )
     optimizer: OneOf[Optimizer] = param(Adam(), "the update rule")
     schedule: OneOf[Schedule] = param(ConstantRate(), "how the learning rate changes")
     training: Training = param(Training(), "length, batches, stopping, arithmetic")

@@ -57,6 +57,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     problems: list[Problem] = []
     node = source.load(path, overrides, problems)
+    return check_config(node, path, path.read_bytes().decode(), overrides, problems)
+
+
+def check_config(
+    node: Node, path: Path, text: str, overrides: Sequence[str] = (), known: Sequence[Problem] = ()
+) -> Config:
+    """The config that a node holds; see `load_config`.
+
+    path, text, overrides: as `Config` has them. known: problems that were found before.
+    """
+    problems = list(known)
     data: dict[str, Any] = source.plain(_without_nulls(node, source.plain(node)))
     data.setdefault("name", path.stem[:100])
     experiment, found = _check(data)
@@ -71,7 +82,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         problems += [p for p in broken if not _is_within(p, [f.problem for f in found])]
     if problems or checked is None:
         raise ConfigError(_sorted({str(p): p for p in problems}.values(), path))
-    return Config(path, path.read_bytes().decode(), node, checked, tuple(overrides))
+    return Config(path, text, node, checked, tuple(overrides))
 
 
 def _check(data: dict[str, Any]) -> tuple[Experiment | None, list[Fault]]:
@@ -142,7 +153,7 @@ def _place(loc: Loc, node: Node, path: Path, at_key: bool = False) -> str:
     while loc and source.find(node, loc) is None:
         loc, at_key = loc[:-1], True
     if not loc:
-        return f"{path}:1:1"
+        return str(path) if node.place.line is None else f"{path}:1:1"
     there = source.find(node, loc)
     if at_key or there is None or isinstance(there.value, (dict, list)):
         return str(source.key_place(node, loc))

@@ -19,6 +19,7 @@ from nnexp.components.metrics.metric import (
 from nnexp.components.preprocessing.step import Step
 from nnexp.components.regularizers import L1
 from nnexp.components.table import Table
+from nnexp.components.word_losses import NegativeSampling
 from nnexp.config.experiment import Experiment
 from nnexp.registry import choose
 
@@ -27,12 +28,14 @@ _METRICS: dict[Task, list[Metric]] = {
     "regression": [Rmse(), LossMetric(), Mae(), R2()],
     "multilabel": [F1(), LossMetric(), ExactMatch(), Accuracy()],
     "dense": [Accuracy(), LossMetric(), Error()],
+    "words": [LossMetric()],
 }
 _LOSSES: dict[Task, Loss] = {
     "classification": CrossEntropy(),
     "regression": Mse(),
     "multilabel": MultilabelBce(),
     "dense": CrossEntropy(),
+    "words": NegativeSampling(),
 }
 
 

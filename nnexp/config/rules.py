@@ -17,6 +17,7 @@ from nnexp.components.metrics.metric import Metric
 from nnexp.components.models import Sequential
 from nnexp.components.schedules import Cosine, OneCycle
 from nnexp.components.table import Table
+from nnexp.config import augmenting, second_order
 from nnexp.config.experiment import Experiment
 from nnexp.config.resolve import possible_tasks
 from nnexp.data.prepare import check_steps
@@ -35,6 +36,8 @@ def without_data(experiment: Experiment) -> list[Problem]:
         _weight_decay,
         _class_weights,
         _schedule,
+        second_order.without_data,
+        augmenting.without_data,
     )
     return [problem for check in checks for problem in check(experiment)]
 
@@ -66,6 +69,7 @@ _KINDS = {
     "regression": "real-valued targets",
     "multilabel": "labels that are 0 or 1 each",
     "dense": "a class at every position",
+    "words": "running text",
 }
 
 
@@ -101,7 +105,7 @@ def _data(experiment: Experiment) -> Iterator[Problem]:
 
 
 def _dev_needed(experiment: Experiment) -> Iterator[Problem]:
-    if experiment.data.split.has_dev:
+    if experiment.data.split.has_dev or experiment.data.source.has_dev:
         return
     hint = "give data.split a `dev` share, or remove this"
     if experiment.training.early_stopping is not None:

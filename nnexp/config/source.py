@@ -42,6 +42,8 @@ __all__ = [
     "find",
     "key_place",
     "load",
+    "merge",
+    "override",
     "parse",
     "place_of",
     "plain",
@@ -90,14 +92,19 @@ def load(path: Path, overrides: Sequence[str] = (), problems: list[Problem] | No
     overrides: texts such as `optimizer.lr=0.1`, the value in YAML, list items by index.
     """
     found: list[Problem] = [] if problems is None else problems
-    node = _inherit(path, found)
+    node = override(_inherit(path, found), overrides, found)
+    if problems is None and found:
+        raise ConfigError(found)
+    return node
+
+
+def override(node: Node, overrides: Sequence[str], problems: list[Problem]) -> Node:
+    """`node` with options over it; see `load`."""
     for option in overrides:
         try:
             node = _set(node, option)
         except ConfigError as error:
-            found.extend(error.problems)
-    if problems is None and found:
-        raise ConfigError(found)
+            problems.extend(error.problems)
     return node
 
 
@@ -165,7 +172,7 @@ def _inherit(path: Path, problems: list[Problem]) -> Node:
         layers.append(_parse_bytes(raw, path, problems))
     node = layers.pop()
     while layers:
-        node = _merge(node, layers.pop(), top=True)
+        node = merge(node, layers.pop(), top=True)
     return node
 
 
@@ -182,7 +189,7 @@ def _take(layers: list[Node], key: str) -> Node | None:
     return taken if taken.value is not None else None
 
 
-def _merge(base: Node, child: Node, top: bool = False) -> Node:
+def merge(base: Node, child: Node, top: bool = False) -> Node:
     """`child` over `base`. At the top, `name` is the experiment's and not a component's.
 
     What comes from both keeps its place in a file: what is missing in it is not an option's fault.
@@ -200,7 +207,7 @@ def _merge(base: Node, child: Node, top: bool = False) -> Node:
             del values[key], keys[key]
             continue
         # A name is text: nothing merges into it.
-        values[key] = node if below is None or key == "name" else _merge(below, node)
+        values[key] = node if below is None or key == "name" else merge(below, node)
         over_name = below is not None and isinstance(below.value, str) and node.place.file
         if values[key] is node or over_name:
             keys[key] = child.keys[key]
@@ -233,7 +240,7 @@ def _set(root: Node, option: str) -> Node:
     value = compose(text, lambda *_: place, problems, path) or Node(None, place)
     if problems:
         raise ConfigError(problems)
-    return _merge(root, _overlay(root, parts, value, path), top=True)
+    return merge(root, _overlay(root, parts, value, path), top=True)
 
 
 def _overlay(under: Node | None, parts: list[str], value: Node, path: str) -> Node:
@@ -249,7 +256,7 @@ def _overlay(under: Node | None, parts: list[str], value: Node, path: str) -> No
             message = "there is no such item in the list"
             raise ConfigError([Problem(str(value.place), path, message, part, allowed)])
         over = _overlay(items[index], rest, value, path)
-        items[index : index + 1] = [] if over.value is None else [_merge(items[index], over)]
+        items[index : index + 1] = [] if over.value is None else [merge(items[index], over)]
         return Node(items, under.place)
     below = under.value.get(part) if under is not None and isinstance(under.value, dict) else None
     return Node({part: _overlay(below, rest, value, path)}, value.place, {part: value.place})

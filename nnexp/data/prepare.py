@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nnexp.components.preprocessing import Impute, MinMax, OneHot, Standardize
+from nnexp.components.preprocessing import Impute, MinMax, OneHot, Standardize, Tokenize
 from nnexp.components.preprocessing.columns import shown
 from nnexp.components.preprocessing.step import Affine, State, Step, TrainingRows, apply_steps
 from nnexp.components.table import CHUNK_ROWS, Features, Table, TargetType
@@ -43,6 +43,7 @@ _HOLDS: dict[TargetType, str] = {
     "regression": "real-valued",
     "multilabel": "labels",
     "dense": "a class at every position",
+    "words": "running text",
 }
 
 _MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, DataError)
@@ -158,6 +159,8 @@ class Pipeline:
         if self.task != table.task:
             was, now = _HOLDS[self.task], _HOLDS[table.task]
             raise DataError(f"the target was {was} in training, and is {now} here")
+        if self.task == "words":
+            return table.target
         if self.classes is None:
             here, there = table.target.shape[1], len(self.target_names)
             if here != there:
@@ -256,7 +259,7 @@ class Pipeline:
         table = len(self.shape) == 1
         if len(self.names) != (self.shape[0] if table else 0):
             raise ValueError("there is not a name for each column")
-        if (self.classes is None) == (self.task in ("classification", "dense")):
+        if (self.classes is None) == (self.task in ("classification", "dense", "words")):
             raise ValueError("the classes do not fit the task")
         if self.class_counts is not None and len(self.class_counts) != len(self.classes or ()):
             raise ValueError("there is not a count for each class")
@@ -416,9 +419,14 @@ def default_steps(table: Table) -> list[Step]:
 
     Missing values are imputed, tables standardized, text becomes one-hot (after it, so that its
     columns stay 0 and 1); images are brought to [0, 1] if they are whole numbers, and otherwise
-    standardized by one mean and deviation.
+    standardized by one mean and deviation; text that the source gives as sequences becomes codes.
     """
     features = table.features
+    if table.task == "words":
+        return []
+    if table.sequences:
+        column, (unit, length) = next(iter(table.sequences.items()))
+        return [Tokenize(columns=[column], unit=unit, length=length)]
     if features.is_image and features.numeric.dtype.kind in "biu":
         return [MinMax(per="global")]
     steps: list[Step] = []
@@ -467,6 +475,8 @@ def _check_range(inputs: np.ndarray, features: Features, rows: np.ndarray, preci
 def _class_counts(table: Table, train: np.ndarray) -> tuple[int, ...] | None:
     if table.classes is None:
         return None
+    if table.word_counts is not None:
+        return tuple(table.word_counts.tolist())
     found = table.target[train]
     return tuple(np.bincount(found[found >= 0], minlength=len(table.classes)).tolist())
 

@@ -100,7 +100,7 @@ class ByShare(Splitter):
             return self
         update = {part: 0.2 for part in ("dev", "test") if part not in table.parts}
         if "train" not in table.parts:
-            update["train"] = round(1 - sum(update.values()), 9)
+            update["train"] = round(1.0 - sum(update.values()), 9)
         return self.model_copy(update=update)
 
     def shares(self) -> dict[str, float]:
@@ -162,7 +162,7 @@ def as_parts(
 def _notes(table: Table, parts: Mapping[str, np.ndarray]) -> Iterator[str]:
     if unused := len(table) - sum(map(len, parts.values())):
         yield f"split: {unused} of {len(table)} examples are in no part"
-    if table.classes is None:
+    if table.classes is None or table.task == "words":
         return
     for part, rows in parts.items():
         found = table.target[rows]

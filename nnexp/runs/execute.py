@@ -23,6 +23,7 @@ from nnexp.errors import (
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.checkpoint import Checkpoints
+from nnexp.runs.events import Boards
 from nnexp.runs.files import append_text, write_json, write_text, writing
 from nnexp.runs.plan import Plan, plan_members
 from nnexp.runs.plugged import keep_plugins
@@ -169,7 +170,10 @@ class Execution:
             path = checkpoints.path(loaded.number)
             now, before = restore(loaded, of, pack, device, path)
             now.continue_to(pack.updates)
-        metrics = _Metrics([self._home(m) for m in members], now)
+        homes = [self._home(m) for m in members]
+        metrics, boards = _Metrics(homes, now), None
+        if now.active and pack.members[0].training.tensorboard:
+            boards = Boards(homes, now)
         self.reporter.started(self.run, pack, number, len(self.plan.packs))
         self._log(f"training {len(members)} on {device.type}, from step {now.step}")
         begun, saved = time.perf_counter(), time.monotonic()
@@ -187,6 +191,8 @@ class Execution:
         def ended(state: TrainState) -> None:
             if metrics.flush(state):
                 self._log(_epoch_line(state))
+            if boards is not None:
+                boards.flush(state)
             self.reporter.epoch(state)
 
         limit = (pack.members[0].training.max_minutes or math.inf) * 60.0
@@ -199,6 +205,8 @@ class Execution:
         if trained := bool(now.active):
             with memory_explained(), suitable_threads(pack.program(range(len(members)))):
                 train(pack, now, hooks)
+            if boards is not None:
+                boards.close(now, pack.members)
             save(now)
             self._log(_epoch_line(now))
             self._doubts(pack, now)

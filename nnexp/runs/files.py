@@ -178,10 +178,15 @@ def write_tensors(
 
 
 def append_text(path: Path, text: str) -> None:
+    """See `append_bytes`."""
+    append_bytes(path, text.encode())
+
+
+def append_bytes(path: Path, data: bytes) -> None:
     """Adds to a log, which is neither synced nor whole while it grows."""
     with explained(path):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        _store(os.open(path, flags, 0o666), [text.encode()])
+        _store(os.open(path, flags, 0o666), [data])
 
 
 def sync_folder(folder: Path) -> None:

@@ -68,7 +68,7 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
             ids = table.ids[prepared.parts[part]]
             text = prediction_rows(part, ids, prepared.classes, found, experiment.metrics or ())
             texts.append(text if not texts else text.partition("\n")[2])
-            if found.scored.is_dense:
+            if found.scored.is_dense and experiment.task == "dense":
                 by_position |= position_tensors(part, found, prepared.targets.shape[1:])
     if shares := zero_weights(pack, number, tensors["params"]):
         summary["weights"] = shares

@@ -18,7 +18,7 @@ from nnexp.runs.plan import Plan
 from nnexp.train.loop import Pack
 from nnexp.train.state import MemberState, TrainState
 
-_CHANGEABLE = ("epochs", "checkpoint_seconds", "device")
+_CHANGEABLE = ("epochs", "checkpoint_seconds", "device", "tensorboard")
 """Keys of `training` that a resume may change."""
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nnexp.components.datasets.memory import Held, Memory
 from nnexp.config.experiment import Experiment
 from nnexp.config.source import dump
 from nnexp.errors import ConfigError, DamagedRun, RunError, UsageError
@@ -13,16 +14,21 @@ from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.execute import Execution, Reporter
 from nnexp.runs.files import writing
-from nnexp.runs.plan import Plan, plan_members, read_experiment
+from nnexp.runs.plan import Plan, plan_members, read_experiment, with_source
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import choose_device
 
 
 def resume(
-    path: Path, reporter: Reporter, epochs: int | None = None, seeds: int | None = None
+    path: Path,
+    reporter: Reporter,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    held: Held | None = None,
 ) -> RunDir:
     """Go on with an interrupted run or group; train a finished one longer, or add members.
 
+    held: the data of a run that was trained on data in memory.
     Raises RunError when it can't go on exactly, LockedRun, DamagedRun, UntrustedRun.
     """
     run = RunDir.open(path)
@@ -30,7 +36,7 @@ def resume(
         raise RunError(f"{path} is a member of a group: resume the group, {run.path.parent}")
     with run.lock():
         manifest = run.read_manifest()
-        experiment = read_experiment(run)
+        experiment = _holding(read_experiment(run), held)
         experiment, changed = _extended(experiment, manifest, epochs, seeds)
         if manifest["status"] in ("finished", "diverged"):
             if not changed:
@@ -56,6 +62,16 @@ def resume(
             files.add_json(run.manifest, manifest)
         Execution(run, plan, manifest, reporter, device).go()
     return run
+
+
+def _holding(experiment: Experiment, held: Held | None) -> Experiment:
+    """The experiment with data in memory."""
+    source = experiment.data.source
+    if held is None:
+        return experiment
+    if not isinstance(source, Memory):
+        raise UsageError("the run reads its data itself: there is nothing to hand over")
+    return with_source(experiment, source.holding(held))
 
 
 def _planned(run: RunDir, manifest: dict[str, Any], experiment: Experiment) -> Plan:

@@ -70,19 +70,28 @@ def evaluate_run(
     data_root: the folder where the run's data files are now.
     Raises RunError, DataError, UsageError.
     """
+    members, left_out = usable_members(path)
+    tables: dict[str, Table] = {}
+    found = [_score(member, split, data, data_root, tables) for member in members]
+    found[0].notes.extend(left_out)
+    return found
+
+
+def usable_members(path: Path) -> tuple[list[RunDir], list[str]]:
+    """The runs of a group (a run itself) that have weights, and a note of those that have none.
+
+    Raises RunError if training is not finished, or none of them has any.
+    """
     run = RunDir.open(path)
     status = run.read_manifest().get("status")
     members = run.members() if run.read_manifest()["kind"] == "group" else [run]
     if status in ("running", "interrupted", "failed"):
         raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
-    useless = {m for m in members if _has_no_weights(m)}
-    if len(useless) == len(members):
+    usable = [member for member in members if not _has_no_weights(member)]
+    if not usable:
         raise RunError(f"{path} diverged and left no weights that are worth scoring")
-    tables: dict[str, Table] = {}
-    found = [_score(m, split, data, data_root, tables) for m in members if m not in useless]
-    if useless:
-        found[0].notes.append(f"{len(useless)} of {len(members)} members diverged: left out")
-    return found
+    lost = len(members) - len(usable)
+    return usable, [f"{lost} of {len(members)} members diverged: left out"] if lost else []
 
 
 def _has_no_weights(run: RunDir) -> bool:
@@ -109,11 +118,7 @@ def _score(
     if key not in tables:
         tables[key] = load(experiment)
     table = tables[key]
-    arrays = run.read_tensors("preprocessing.safetensors")
-    try:
-        pipeline = Pipeline.from_arrays(arrays, run.read_json("preprocessing.json"))
-    except DamagedRun as error:
-        raise DamagedRun(f"{run.preprocessing} is damaged: {error}") from None
+    pipeline = read_pipeline(run)
     manifest, notes = run.read_manifest(), []
     if data is not None:
         parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}
@@ -135,26 +140,48 @@ def _score(
     notes += prepared.notes
     found = _scored(run, experiment, prepared, split)
     by_class = None
-    if experiment.task != "regression":
+    if experiment.task not in ("regression", "words"):
         by_class = class_scores(found.scored, prepared.classes or table.target_names)
     recorded = run.read_summary().get(split) if data is None else None
     return Scores(run.path, split, found.metrics, len(parts[split]), notes, recorded, by_class)
 
 
+def read_pipeline(run: RunDir) -> Pipeline:
+    """A run's fitted preprocessing. Raises DamagedRun."""
+    arrays = run.read_tensors("preprocessing.safetensors")
+    try:
+        return Pipeline.from_arrays(arrays, run.read_json("preprocessing.json"))
+    except DamagedRun as error:
+        raise DamagedRun(f"{run.preprocessing} is damaged: {error}") from None
+
+
 def _scored(
     run: RunDir, experiment: Experiment, prepared: Prepared, split: str
 ) -> record.PartScores:
+    pack, tensors = network(run, experiment, prepared, split)
+    return record.score(pack, 0, tensors, split)
+
+
+def network(
+    run: RunDir,
+    experiment: Experiment,
+    prepared: Prepared,
+    split: str,
+    wanted: str | None = None,
+) -> tuple[Pack, dict[str, torch.Tensor]]:
+    """A run's network with its weights (`params` and `buffers`, `[1, …]`), and data to put in.
+
+    wanted: the device; None: as in training, if it is there.
+    """
     trained_on = run.read_manifest().get("device")
-    device = choose_device("auto" if trained_on == "cuda" else "cpu")
+    device = choose_device(wanted or ("auto" if trained_on == "cuda" else "cpu"))
     dtype = torch.float64 if experiment.training.precision == "float64" else torch.float32
     torch.set_num_threads(int(run.read_manifest().get("threads") or torch.get_num_threads()))
     counts = (run.read_manifest().get("split") or {}).get("counts", {})
     fit = replace(signature(prepared, split), train_rows=counts.get("train", 1))
     _check_fit(run, experiment, fit, prepared)
     pack = Pack([experiment], fit, feed([prepared], [0], device, dtype), device)
-    program = pack.program([0])
-    tensors = _weights(run, program)
-    return record.score(pack, 0, tensors, split)
+    return pack, _weights(run, pack.program([0]))
 
 
 def _check_fit(run: RunDir, experiment: Experiment, fit: Signature, prepared: Prepared) -> None:
@@ -164,7 +191,7 @@ def _check_fit(run: RunDir, experiment: Experiment, fit: Signature, prepared: Pr
             check_model(experiment, fit)
     except ValueError as error:
         raise DamagedRun(f"{run.resolved} is damaged: loss: {error}") from None
-    if (experiment.task in ("classification", "dense")) != (prepared.classes is not None):
+    if (experiment.task in ("classification", "dense", "words")) != (prepared.classes is not None):
         raise DamagedRun(f"{run.resolved} is damaged: its task is not the preprocessing's")
 
 

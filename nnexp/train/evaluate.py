@@ -59,6 +59,9 @@ def scored(
         if feed.original is not None:  # not scaled back, which would round them
             target = feed.original[rows].expand(out.shape)
         return Scored(losses, out, target.double(), out)
+    if program.task == "words":  # each example is its loss and nothing else
+        none = target.new_zeros((*losses.shape, 0))
+        return Scored(losses, none, none, none, is_dense=True)
     if program.task == "dense":
         out, target = by_position(out), target.flatten(2)
         return Scored(losses, program.loss.decide(out), target, out, is_dense=True)

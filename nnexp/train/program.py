@@ -19,16 +19,20 @@ from nnexp.components.from_run import FromRun
 from nnexp.components.inits import Auto, GlorotNormal, Initializer
 from nnexp.components.layer import Context, Declared, Fit, Hyper, Layer, Seen, Shape, flat
 from nnexp.components.layers.activations import Activation
+from nnexp.components.layers.basic import Dropout
 from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
 from nnexp.components.metrics.metric import Metric
+from nnexp.components.words import WordInput
 from nnexp.components.models import OUTPUT_INIT, Model, Sequential
 from nnexp.components.preprocessing.columns import shown
 from nnexp.components.regularizers import Regularizer
+from nnexp.config import augmenting, second_order
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, Problem
 from nnexp.lazy import torch
 from nnexp.registry import stack
+from nnexp.train.augment import Augmenter
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,10 @@ class Stage:
 
 def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> list[Layer]:
     """The experiment's layers with the output's width filled in."""
-    fit = Fit(loss.outputs(signature.targets), signature.codes)
-    return [layer.fitted(fit) for layer in flat(experiment.model.build(signature.inputs))]
+    outputs, targets = loss.outputs(signature.targets), signature.targets
+    fit = Fit(outputs, signature.codes, signature.positions, targets)
+    layers = experiment.model.layers_for(signature.inputs, fit)
+    return [layer.fitted(fit) for layer in flat(layers)]
 
 
 def declare(layers: Sequence[Layer], inputs: Shape, places: Sequence[str] = ()) -> list[Declared]:
@@ -113,6 +119,10 @@ def check_model(experiment: Experiment, signature: Signature) -> None:
     assert loss is not None
     layers = build_layers(experiment, signature, loss)
     outputs = loss.outputs(signature.targets)
+    if (experiment.task == "words") != isinstance(layers[0], WordInput):
+        if experiment.task == "words":
+            raise _unfit("running text needs a model of word vectors: skip_gram or cbow")
+        raise _unfit("skip_gram and cbow need running text: data.source corpus", "data.source")
     declared = declare(layers, signature.inputs, _places(experiment.model))
     if not any(one.slots for one in declared):
         raise _unfit("it has no layer with weights: there is nothing to train")
@@ -128,7 +138,12 @@ def check_model(experiment: Experiment, signature: Signature) -> None:
     unknown = {f"{path}.layers": unknown_layer(layout, layers) for path, layers in named.items()}
     still = dict.fromkeys(experiment.initialization.frozen)
     unknown["initialization.freeze"] = unknown_layer(layout, still)
-    if problems := [Problem("", path, why) for path, why in unknown.items() if why]:
+    problems = [Problem("", path, why) for path, why in unknown.items() if why]
+    problems += second_order.with_model(experiment, layers, layout.size)
+    problems += augmenting.with_model(
+        experiment, signature.inputs, signature.positions, signature.codes, layers
+    )
+    if problems:
         raise ConfigError(problems)
 
 
@@ -163,6 +178,8 @@ def pack_key(experiment: Experiment, signature: Signature) -> str:
         "regularization": {k: v.pack_key() for k, v in experiment.regularization.items()},
         "optimizer": experiment.optimizer.pack_key(),
         "sampler": experiment.sampler.pack_key(),
+        "augmentation": [a.pack_key() for a in experiment.augmentation],
+        "test_time": experiment.test_time and experiment.test_time.pack_key(),
         "frozen": experiment.initialization.frozen,
         "training": training.pack_key(),
         "clip": [training.clip_grad_norm is None, training.clip_grad_value is None],
@@ -208,10 +225,14 @@ class Program:
             (spec, self._hyper([m.regularization[name] for m in members]), self._scope(spec))
             for name, spec in first.regularization.items()
         ]
+        changes = zip(*[m.augmentation for m in members], strict=True)
+        self.augmenter = Augmenter(members, [self._hyper(same) for same in changes], device)
+        self.test_time = first.test_time
         self.clip = self._hyper([m.training for m in members])
         self.weights = self._weights()
         self.rate_factors = self._rate_factors()
         self.class_weights = self._class_weights(class_counts)
+        self.counts = self._word_counts(class_counts)
         self.dropout_keys = streams.member_keys([m.seed for m in members], streams.DROPOUT, device)
         self.optimizer_keys = streams.member_keys(
             [m.seed for m in members], streams.EVOLUTION, device
@@ -243,7 +264,7 @@ class Program:
         for row, member in zip(rows, self.members, strict=True):
             for entry in self.buffer_layout.entries:
                 known = member.initialization.stored(entry.name, entry.slot.shape)
-                start = entry.slot.fill if known is None else torch.as_tensor(known).flatten()
+                start = torch.as_tensor(entry.slot.fill if known is None else known).flatten()
                 row[entry.start : entry.stop] = start
         return rows
 
@@ -260,13 +281,19 @@ class Program:
 
         tape: gets what `backward` needs. grads: where that will write, as `views`.
         """
-        x, training = x.to(self.compute_dtype), ctx.training
+        training, ctx.counts = ctx.training, self.counts
+        if not self.stages[0].layer.takes_codes:
+            x = x.to(self.compute_dtype)
         for index, stage in enumerate(self.stages):
-            ctx.training = training and not stage.frozen
+            samples = ctx.samples and isinstance(stage.layer, Dropout)
+            ctx.training = samples or (training and not stage.frozen)
             own = {name: params[at] for name, at in stage.params}
             for name, at in stage.buffers:
                 own[name] = buffers[at]
             ctx.layer = index
+            if self.task == "words" and index == len(self.stages) - 1:
+                assert ctx.words is not None
+                return self.loss.of_windows(x, ctx.words, own["weight"], ctx)[..., None]
             y = stage.layer.forward(x, own, stage.hyper, ctx)
             if tape is not None:
                 into = {name: grads[at] for name, at in stage.params}
@@ -293,6 +320,8 @@ class Program:
         """
         if self.task == "dense":
             return self._dense_losses(by_position(outputs), target.flatten(2))
+        if self.task == "words":  # then `forward` has come to the losses already
+            return outputs[..., 0]
         losses = self.loss.per_example(outputs, target)
         weights = self.weights_of(target)
         return losses if weights is None else losses * weights.to(losses.dtype)
@@ -378,6 +407,13 @@ class Program:
             row[entry.start : entry.stop] = value(entry)
         return row
 
+    def _word_counts(self, counts: np.ndarray | None) -> torch.Tensor | None:
+        """How often each word is there, `[M or 1, V]` float64; None if it isn't running text."""
+        if self.task != "words" or counts is None:
+            return None
+        same = bool((counts == counts[0]).all())
+        return torch.tensor(counts[:1] if same else counts, dtype=torch.float64, device=self.device)
+
     def _class_weights(self, counts: np.ndarray | None) -> torch.Tensor | None:
         """`[M, C]`, or None where every class weighs the same."""
         if self.loss.class_weights is None:
@@ -412,7 +448,7 @@ class Program:
                 continue
             how = slot.init or chosen(entry, start.layers) or start.fresh
             if isinstance(how, Auto):
-                how = OUTPUT_INIT if index == last else self._suits(entry.layer)
+                how = slot.suits or (OUTPUT_INIT if index == last else self._suits(entry.layer))
             stream = streams.key(member.seed, streams.INITIALIZATION, index)
             sampled = how.sample(slot.shape, slot.fan_in, slot.fan_out, stream)
             row[entry.start : entry.stop] = sampled.ravel()

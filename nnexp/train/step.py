@@ -11,6 +11,7 @@ from nnexp.components.optimizers.optimizer import Batch, Moment
 from nnexp.components.regularizers import Sizes
 from nnexp.components.schedules import Progress
 from nnexp.lazy import torch
+from nnexp.train.curvature import gauss_newton
 from nnexp.train.feed import Feed
 from nnexp.train.program import Program
 from nnexp.train.state import MemberState
@@ -39,6 +40,7 @@ class Working:
         None leaves the optimizer's own.
         """
         program = self.program
+        x, y = program.augmenter.transform(x, y, step)
         hyper = {name: _column(value) for name, value in program.optimizer_hyper.items()}
         if momentum is not None and program.optimizer.momentum_field is not None:
             hyper[program.optimizer.momentum_field] = momentum
@@ -52,7 +54,13 @@ class Working:
             clip(grads, program.clip["clip_grad_norm"], program.clip["clip_grad_value"])
             if program.rate_factors is not None:
                 lr = lr * program.rate_factors
-            batch = Batch(each, partial(self._objective, x, y, step), program.optimizer_keys)
+            batch = Batch(
+                each,
+                partial(self._objective, x, y, step),
+                program.optimizer_keys,
+                partial(self._objective_slope, x, y, step),
+                partial(self._curvature, x, y),
+            )
             now = Moment(step + 1, lr, hyper, program.weights, program.layout, batch)
             for spec, own, scope in program.regularizers:
                 spec.before_update(self.params, scope, own, lr)
@@ -113,8 +121,43 @@ class Working:
         self, x: torch.Tensor, y: torch.Tensor, step: int, params: torch.Tensor
     ) -> torch.Tensor:
         """Each member's mean loss and penalties at some parameters, `[M]`."""
-        total = self.losses(params, x, y, step).mean(1)
+        return self._total(self._elsewhere(params).losses(params, x, y, step), params)
+
+    def _objective_slope(
+        self, x: torch.Tensor, y: torch.Tensor, step: int, params: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `_objective` gives, and its gradient `[M, P]`."""
+        with torch.enable_grad():
+            losses, grads = self._elsewhere(params).gradients(x, y, step)
         sizes = Sizes(x.shape[1], self.program.signature.train_rows)
+        for spec, hyper, scope in self.program.regularizers:
+            spec.add_gradient(grads, params, scope, hyper, sizes)
+        return self._total(losses, params), grads
+
+    def _curvature(self, x: torch.Tensor, y: torch.Tensor, members: slice) -> torch.Tensor:
+        """Gauss–Newton matrices `[m, P, P]` of some members' objectives."""
+        with torch.enable_grad():
+            buffers = self.tensors["buffers"]
+            found = gauss_newton(self.program, self.params, buffers, x, y, members)
+        # The only penalties here are quadratic and act on each weight by itself, so that their
+        # gradient at 1 is their second derivative.
+        ones = torch.ones_like(self.params)
+        bent = torch.zeros_like(ones)
+        sizes = Sizes(x.shape[1], self.program.signature.train_rows)
+        for spec, hyper, scope in self.program.regularizers:
+            spec.add_gradient(bent, ones, scope, hyper, sizes)
+        found.diagonal(dim1=1, dim2=2).add_(bent[members])
+        return found
+
+    def _elsewhere(self, params: torch.Tensor) -> Working:
+        """The same members at other parameters: what is computed there leaves no trace here."""
+        buffers = self.tensors["buffers"].clone()
+        return Working(self.program, {"params": params, "buffers": buffers})
+
+    def _total(self, losses: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+        """The mean of losses `[M, B]`, and the penalties at some parameters, `[M]`."""
+        total = losses.double().mean(1)
+        sizes = Sizes(losses.shape[1], self.program.signature.train_rows)
         for spec, hyper, scope in self.program.regularizers:
             total = total + spec.penalty(params, scope, hyper, sizes)
         return total

@@ -157,7 +157,7 @@ def _at_home(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
             for host, way in product(HOSTS, range(len(LAYERS) if family == "layer" else 1)):
                 part = _part(family, member, HOSTS[host], way)
                 if _valid(folder, _text(HOSTS[host] | part)):
-                    found[host].setdefault("".join(part), []).append(part)
+                    found[host].setdefault(next(iter(part)), []).append(part)
                     break
             else:
                 raise RuntimeError(f"no host for {family}.{member['name']}")
@@ -177,6 +177,8 @@ def _part(family: str, member: dict[str, Any], host: dict[str, Any], way: int) -
         return {family: {member["name"]: {k: v for k, v in member.items() if k != "name"}}}
     if family in ("preprocessing", "metric"):
         return {"metrics" if family == "metric" else family: [member]}
+    if family == "optimizer" and getattr(FAMILIES[family].registered[member["name"]], "full_batch"):
+        return {family: member, "training": {"batch_size": "full"}}
     return {family: member}
 
 

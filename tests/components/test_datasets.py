@@ -18,7 +18,8 @@ from nnexp.errors import DataError
 from nnexp.registry import choose
 
 ALL = {n: c for n, c in Dataset.registered.items() if c.__module__.startswith("nnexp.")}
-OURS = {n: c for n, c in ALL.items() if n != "parquet"}  # it needs pyarrow: test_files.py
+ELSEWHERE = ("parquet", "memory")  # test_files.py, as it needs pyarrow; test_memory.py
+OURS = {n: c for n, c in ALL.items() if n not in ELSEWHERE}
 
 
 def csv(tmp_path, text, encoding="utf-8", **fields):
@@ -101,7 +102,7 @@ def test_every_source_has_a_reference():
     builtin = {"digits", "iris", "wine", "breast_cancer", "diabetes", "linnerud"}
     drawn = {"moons", "circles", "spirals", "blobs", "correlated_gaussians", "pure_noise"}
     files = {"csv", "parquet", "idx", "npy", "npz"}
-    assert set(ALL) == builtin | drawn | {"friedman1"} | files
+    assert set(ALL) == builtin | drawn | {"friedman1", "memory"} | files
 
 
 def test_nothing_heavy_is_imported():

@@ -20,6 +20,7 @@ from nnexp.components.layers import convolution
 from nnexp.components.layers.activations import Activation
 from nnexp.components.layers.basic import Dropout, Flatten, Linear, Reshape
 from nnexp.components.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from nnexp.components.layers.embedding import EmbedColumns, Embedding
 from nnexp.components.layers.normalization import BatchNorm, LayerNorm, LocalResponseNorm
 from nnexp.components.layers.pooling import (
     AvgPool1d,
@@ -30,6 +31,7 @@ from nnexp.components.layers.pooling import (
     MaxPool2d,
     Upsample,
 )
+from nnexp.components.layers.recurrent import Gru, Lstm, MeanOverTime, Rnn
 from nnexp.registry import stack
 
 M, B = 3, 5  # members, examples
@@ -143,6 +145,66 @@ def batch_norm(shape: Shape, **how: Any) -> Case:
     )
 
 
+class Recurrent(nn.Module):
+    """torch's recurrent module over sequences (C, T), its parameters called as ours."""
+
+    def __init__(self, spec: Rnn | Lstm | Gru, inputs: int, own: Tensors) -> None:
+        super().__init__()
+        kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+        how: dict[str, Any] = {"bias": spec.bias, "bidirectional": spec.bidirectional}
+        if isinstance(spec, Rnn):
+            how["nonlinearity"] = spec.activation
+        self.spec, self.names = spec, {_theirs(name): name for name in own}
+        inside = kinds[spec.component](inputs, spec.units, batch_first=True, **how)
+        self.inside = filled(inside, **{_theirs(name): tensor for name, tensor in own.items()})
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
+        for name, parameter in self.inside.named_parameters():
+            yield self.names[name], parameter
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states, last = self.inside(x.transpose(1, 2))
+        if self.spec.returns == "all":
+            return torch.as_tensor(states.transpose(1, 2))
+        return torch.cat(list(last[0] if isinstance(last, tuple) else last), -1)
+
+
+def _theirs(name: str) -> str:
+    """weight_ih_reverse is torch's weight_ih_l0_reverse."""
+    first, second, *end = name.split("_")
+    return "_".join([first, second, "l0", *end])
+
+
+def recurrent(spec: Rnn | Lstm | Gru, shape: Shape) -> Case:
+    return Case(spec, shape, lambda own: Recurrent(spec, shape[0], own))
+
+
+class Mean(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(-1)
+
+
+class Columns(nn.Module):
+    """The numbers of a table, then torch's embedding of each column of codes."""
+
+    def __init__(self, codes: Sequence[int], own: Tensors) -> None:
+        super().__init__()
+        self.codes = codes
+        self.own = nn.ParameterDict({name: nn.Parameter(t.clone()) for name, t in own.items()})
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
+        yield from ((name, self.own[name]) for name in self.own)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = [x[:, [i for i, codes in enumerate(self.codes) if not codes]]]
+        for i, codes in enumerate(self.codes):
+            if codes:
+                table = torch.cat([self.own[f"unknown{i}"], self.own[f"weight{i}"]])
+                ids = x[:, i].detach().long().clamp(0)
+                found.append(nn.functional.embedding(torch.where(ids < codes, ids, 1), table))
+        return torch.cat(found, 1)
+
+
 REFERENCES: dict[str, list[Case]] = {
     "flatten": [Case(Flatten(), (2, 3, 4), lambda _: nn.Flatten())],
     "linear": [linear((4,), 6), linear((7,), 1, bias=False)],
@@ -229,6 +291,26 @@ REFERENCES: dict[str, list[Case]] = {
         ),
     ],
     "dropout": [Case(Dropout(rate=0.4), (7,), lambda _: nn.Dropout(0.4).eval())],
+    "rnn": [
+        recurrent(Rnn(units=4), (3, 6)),
+        recurrent(Rnn(units=4, activation="relu", returns="last", bidirectional=True), (3, 2)),
+        recurrent(Rnn(units=4, bias=False), (1, 5)),
+    ],
+    "lstm": [
+        recurrent(Lstm(units=4), (3, 6)),
+        recurrent(Lstm(units=3, bidirectional=True), (2, 5)),
+        recurrent(Lstm(units=4, returns="last", bias=False), (3, 1)),
+    ],
+    "gru": [
+        recurrent(Gru(units=4, bidirectional=True), (3, 6)),
+        recurrent(Gru(units=4, returns="last"), (3, 6)),
+        recurrent(Gru(units=1, bias=False), (2, 4)),
+    ],
+    "mean_over_time": [Case(MeanOverTime(), (3, 7), lambda _: Mean())],
+    "embed_columns": [
+        Case(EmbedColumns(codes=[0, 3, 0, 4]), (4,), lambda own: Columns([0, 3, 0, 4], own)),
+        Case(EmbedColumns(codes=[5, 0], width=2), (2,), lambda own: Columns([5, 0], own)),
+    ],
 }
 """Cases of each layer, in evaluation mode; activations have their own tests."""
 
@@ -266,7 +348,8 @@ def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-12
 
 
 def test_every_layer_has_a_reference() -> None:
-    others = {"residual"}  # stands for a list of layers: tests/components/test_residual.py
+    # residual stands for a list of layers: test_residual.py; through codes no gradient passes:
+    others = {"residual", "embedding"}  # test_embedding.py
     assert set(REFERENCES) | set(Activation.registered) | others == set(Layer.registered)
 
 
@@ -397,6 +480,14 @@ def test_linear_declares_its_tensors() -> None:
         (Reshape(shape=[2, 2]), (5,), "5 numbers an example are not 2 × 2"),
         (LocalResponseNorm(within=True), (5,), "`within` needs images"),
         (LocalResponseNorm(within=True, size=4), (1, 5, 5), "`within` needs an odd size"),
+        (Lstm(), (5,), "lstm needs sequences (channels, length), not (5,)"),
+        (Rnn(), (1, 8, 8), "rnn needs sequences (channels, length), not (1, 8, 8)"),
+        (MeanOverTime(), (5,), "mean_over_time needs sequences"),
+        (Embedding(), (5,), "embedding needs codes in every column: add `tokenize`"),
+        (Embedding(codes=4), (2, 5), "embedding needs sequences of codes (length,), not (2, 5)"),
+        (EmbedColumns(), (5,), "embed_columns needs columns of codes: add `ordinal`"),
+        (EmbedColumns(codes=[3]), (5,), "`codes` is for 1 columns of (5,)"),
+        (EmbedColumns(codes=[3]), (1, 5), "embed_columns needs the columns of a table"),
         (Dropout(shared=[1]), (5,), "an example of shape (5,) has axes 0 to 0"),
         (MaxPool1d(size=2, padding=2), (1, 5), "padding may be half of the window at most: 1"),
         (MaxPool2d(), (5,), "max_pool2d needs images"),

@@ -17,6 +17,7 @@ from nnexp.components.layers.basic import Dropout, Linear
 from nnexp.components.layers.convolution import Conv2d
 from nnexp.components.layers.normalization import BatchNorm
 from nnexp.components.models import Cnn, LinearModel, Mlp, Model, ResidualNet, Sequential
+from nnexp.components.recurrent_models import GruNet, LstmNet, RnnNet
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
 from nnexp.train.program import Program, Signature, check_model
@@ -30,8 +31,8 @@ def names(model: Model, inputs: Shape) -> str:
     """The layers in a word each; widths where there are some, `-` marks one without a bias."""
     words = []
     for layer in flat(model.build(inputs)):
-        width = layer.units if isinstance(layer, Linear) else getattr(layer, "channels", "")
-        width = "out" if isinstance(layer, Linear) and width is None else width
+        width = getattr(layer, "units", getattr(layer, "channels", ""))
+        width = "out" if width is None else width
         bias = "" if getattr(layer, "bias", True) else "-"
         words.append(f"{layer.component}{width or ''}{bias}")
     return " ".join(words)
@@ -124,6 +125,18 @@ REFERENCES: dict[str, list[tuple[Model, Shape, str]]] = {
             "batch_norm relu linearout",
         ),
     ],
+    "rnn": [
+        (RnnNet(units=5), ROW, "reshape rnn5 linearout"),
+        (RnnNet(units=5, output="all"), (2, 8), "rnn5 conv1dout"),
+    ],
+    "lstm": [
+        (
+            LstmNet(units=5, layers=3, dropout=0.1),
+            (2, 8),
+            "lstm5 dropout lstm5 dropout lstm5 dropout linearout",
+        )
+    ],
+    "gru": [(GruNet(units=5, bidirectional=True), (2, 8), "gru5 linearout")],
     "sequential": [
         (
             Sequential.model_validate(
@@ -141,6 +154,9 @@ DEFAULTS: dict[str, Model] = {
     "mlp": Mlp(),
     "cnn": Cnn(),
     "residual": ResidualNet(),
+    "rnn": RnnNet(units=8),
+    "lstm": LstmNet(units=8),
+    "gru": GruNet(units=8),
     "sequential": Sequential.model_validate({"layers": ["flatten", "linear"]}),
 }
 
@@ -332,6 +348,8 @@ def test_a_network_gives_an_output_a_class(name: str, members: int) -> None:
     ("model", "inputs", "message"),
     [
         (Cnn(), ROW, "conv2d needs images"),
+        (LstmNet(), IMAGE, "lstm needs sequences (channels, length), not (3, 12, 12)"),
+        (GruNet(output="all"), (2, 8), "its last layer gives (10, 8) an example"),
         (Cnn(), (1, 3, 3), "max_pool2d: a window of 2 does not fit into 1 × 1"),
         (
             Sequential.model_validate({"layers": [{"name": "linear", "units": 4}]}),

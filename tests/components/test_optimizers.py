@@ -29,6 +29,7 @@ from nnexp.components.optimizers.rules import (
 )
 from nnexp.components.optimizers.rules import Rmsprop as RmsProp
 from nnexp.registry import extras, stack
+from tests.components.second_order import gauss_newton_path, lbfgs_path
 
 Params = list[torch.nn.Parameter]
 
@@ -64,6 +65,7 @@ VALUES: dict[str, list[float]] = {
     "share": [0.05, 0.1, 0.01],
     "memory": [0.9, 0.0, 0.99],
     "sigma": [0.05, 0.2, 0.01],
+    "damping": [1e-3, 1.0, 0.1],
 }
 """Three members' values of every field that may differ between members."""
 
@@ -122,6 +124,12 @@ class Quadratic:
         clean = (self.matrix[pick] @ away)[..., 0]
         return clean + self.noise[step, : len(self.start)][pick]
 
+    def objective(self, params: torch.Tensor, step: int, member: int | None = None) -> torch.Tensor:
+        """What `gradient` is the gradient of, `[M]`."""
+        noise = self.noise[step % STEPS, : len(self.start)]
+        noise = noise if member is None else noise[member : member + 1]
+        return self.value(params, member) + (noise * params.double()).sum(1)
+
 
 PROBLEM = Quadratic()
 WEIGHTS = (torch.arange(P) < W).double()
@@ -142,7 +150,17 @@ def moment(
     keys = streams.member_keys(range(M), streams.EVOLUTION, "cpu")
     keys = keys if member is None else keys[member : member + 1]
     losses = PROBLEM.value(params, member)
-    batch = Batch(losses, lambda at: PROBLEM.value(at, member), keys)
+    some = slice(None) if member is None else slice(member, member + 1)
+    batch = Batch(
+        losses,
+        lambda at: PROBLEM.objective(at, step, member),
+        keys,
+        lambda at: (
+            PROBLEM.objective(at, step, member),
+            PROBLEM.gradient(at.double(), step, member).to(at.dtype),
+        ),
+        lambda members: PROBLEM.matrix[some][members],
+    )
     return Moment(step + 1, hyper["lr"], hyper, WEIGHTS.to(params.dtype), LAYOUT, batch)
 
 
@@ -214,7 +232,7 @@ def evolution(s: Any, member: int) -> torch.Tensor:
         for pair in range(s.population // 2):
             drawn = streams.normals(key, step + 1, pair, 1, P)[0, 0]
             away += [drawn, -drawn]
-        losses = [float(PROBLEM.value((at + s.sigma * e)[None], member)) for e in away]
+        losses = [float(PROBLEM.objective((at + s.sigma * e)[None], step, member)) for e in away]
         place = {i: rank for rank, i in enumerate(np.argsort(losses, kind="stable"))}
         u = [place[i] / (s.population - 1) - 0.5 for i in range(s.population)]
         step_ = sum(u_i * e for u_i, e in zip(u, away, strict=True)) / (s.population * s.sigma)
@@ -223,11 +241,23 @@ def evolution(s: Any, member: int) -> torch.Tensor:
     return torch.stack(path)
 
 
+def _second_order(s: Any, member: int, path: Callable[..., list[np.ndarray]]) -> torch.Tensor:
+    def at(x: np.ndarray, step: int) -> tuple[float, np.ndarray]:
+        point = torch.tensor(x)[None]
+        value = float(PROBLEM.objective(point, step, member))
+        return value, PROBLEM.gradient(point, step, member)[0].numpy()
+
+    found = path(s, PROBLEM.start[member].numpy(), at, PROBLEM.matrix[member].numpy(), STEPS)
+    return torch.tensor(np.array(found))
+
+
 FORMULAS: dict[str, Callable[[Any, int], torch.Tensor]] = {
     "lion": lion,
     "muon": muon,
     "error_adaptive": error_adaptive,
     "evolution": evolution,
+    "lbfgs": lambda s, member: _second_order(s, member, lbfgs_path),
+    "gauss_newton": lambda s, member: _second_order(s, member, gauss_newton_path),
 }
 """The path `[STEPS, P]` of one member by the rule's own formula, where torch has no such rule."""
 
@@ -255,8 +285,9 @@ def torchs(
     return torch.stack(path)
 
 
-TOLERANCE = {"muon": 1e-8}
-"""Where rounding is enlarged on the way: Newton–Schulz multiplies small singular values by 3.4."""
+TOLERANCE = {"muon": 1e-8, "lbfgs": 1e-7}
+"""Where rounding is enlarged on the way: Newton–Schulz multiplies small singular values by 3.4,
+and L-BFGS divides by small changes of the gradient."""
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor, rtol: float = 1e-10) -> None:
@@ -367,19 +398,24 @@ def test_updates_are_in_place_and_keep_shape_and_type(
     params = PROBLEM.start.to(dtype)
     state = specs[0].init(params)
     before = {name: tensor.data_ptr() for name, tensor in state.items()}
-    exact, exact_state = params.double(), specs[0].init(params.double())
+    exact = params.double()
+    exact_state = specs[0].init(exact)
     where = params.data_ptr()
     for step in range(5):
-        grads = PROBLEM.noise[step].to(dtype)
+        grads, exact_grads = PROBLEM.noise[step].to(dtype), PROBLEM.noise[step].to(dtype).double()
+        if cls.judges:  # it compares the gradient with the function
+            grads = PROBLEM.gradient(params.double(), step).to(dtype)
+            exact_grads = PROBLEM.gradient(exact, step)
         h = hyper_of(specs)
         specs[0].update(params, grads.clone(), state, moment(step, h, params))
-        specs[0].update(exact, grads.double(), exact_state, moment(step, h, exact))
+        specs[0].update(exact, exact_grads, exact_state, moment(step, h, exact))
     assert params.data_ptr() == where
     assert params.dtype is dtype
     assert {name: tensor.data_ptr() for name, tensor in state.items()} == before
     for tensor in state.values():
-        assert tensor.shape in ((M, P), (M, 1))
-        assert tensor.dtype is (dtype if tensor.shape == (M, P) else torch.float64)
+        assert len(tensor) == M
+        assert tensor.shape[-1] in (P, 1)
+        assert tensor.dtype is (dtype if tensor.shape[-1] == P else torch.float64)
     torch.testing.assert_close(params.double(), exact, rtol=2e-5, atol=2e-6)
 
 
@@ -429,6 +465,8 @@ def test_defaults_are_the_fields_usual_ones() -> None:
         "adamw": 1e-3,
         "lion": 1e-4,
         "muon": 0.02,
+        "lbfgs": 1.0,
+        "gauss_newton": 1.0,
     }
     assert (Adagrad().eps, Adadelta().rho, Adadelta().eps) == (1e-10, 0.9, 1e-6)
     assert Momentum().momentum == Nesterov().momentum == 0.9
@@ -586,6 +624,8 @@ def test_evolution_finds_a_minimum_without_a_gradient() -> None:
     first = PROBLEM.value(params)
     for step in range(300):
         now = moment(step, hyper_of([spec]), params)
+        assert now.batch is not None
+        now = replace(now, batch=replace(now.batch, evaluate=PROBLEM.value))
         spec.update(params, torch.zeros_like(params), {}, now)
     assert (PROBLEM.value(params) - 0.1 < 0.05 * (first - 0.1)).all()
 
@@ -614,11 +654,13 @@ def test_a_rate_by_parameter_is_honoured(cls: type[Any]) -> None:
         params = PROBLEM.start.clone()
         state, hyper = spec.init(params), hyper_of([spec])
         for step in range(5):
-            now = moment(step, hyper, PROBLEM.start)
+            now = moment(step, hyper, params if cls.judges else PROBLEM.start)
             now = replace(now, lr=now.lr * (factor if by_parameter else 2.0))
-            spec.update(params, PROBLEM.noise[step].clone(), state, now)
+            noise = PROBLEM.noise[step].clone()
+            grads = PROBLEM.gradient(params, step) if cls.judges else noise
+            spec.update(params, grads, state, now)
         ends.append(params)
     assert torch.equal(ends[1][:, :4], PROBLEM.start[:, :4])
-    if cls.uses_gradient:  # others judge the parameters together
+    if cls.uses_gradient and not cls.judges:  # others judge the parameters together
         same(ends[1][:, 4:], ends[0][:, 4:])
     assert not torch.equal(ends[0][:, :4], PROBLEM.start[:, :4])

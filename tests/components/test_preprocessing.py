@@ -13,6 +13,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import (
     MinMaxScaler,
     OneHotEncoder,
+    OrdinalEncoder,
     QuantileTransformer,
     StandardScaler,
 )
@@ -25,10 +26,12 @@ from nnexp.components.preprocessing import (
     Log1p,
     MinMax,
     OneHot,
+    Ordinal,
     Pca,
     PcaWhiten,
     Quantile,
     Standardize,
+    Tokenize,
     ZcaWhiten,
 )
 from nnexp.components.preprocessing import step as steps_module
@@ -131,6 +134,33 @@ def _one_hot(text):
     return encoder.fit(text[TRAIN]).transform(text)
 
 
+def _ordinal(text):
+    """scikit-learn's codes, of which ours leave 0 and 1 free."""
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    missing = text == None  # noqa: E711
+    return np.where(missing, 0, encoder.fit(text[TRAIN]).transform(text) + 2)
+
+
+def phrases():
+    """Numbers, and a column of text."""
+    rng = np.random.default_rng(5)
+    words = np.array(["the", "cat", "sat", "on", "a", "mat"])
+    x = np.empty((60, 1), object)
+    x[:, 0] = [" ".join(rng.choice(words, n)) for n in rng.integers(1, 6, 60)]
+    x[3, 0], x[5, 0] = "the dog sat", None
+    return Features(numbers(), ("a", "b", "c", "d", "e"), x, ("text",))
+
+
+def _tokenize(text):
+    """Codes in alphabetical order from 2, by a dictionary."""
+    known = sorted({word for row in text[TRAIN, 0] for word in (row or "").split()})
+    codes = [
+        [known.index(w) + 2 if w in known else 1 for w in (t or "").split()] for t in text[:, 0]
+    ]
+    length = max(len(codes[row]) for row in TRAIN)
+    return np.array([(row + [0] * length)[:length] for row in codes])
+
+
 def _impute(x):
     return SimpleImputer(strategy="median", add_indicator=True).fit(x[TRAIN]).transform(x)
 
@@ -163,6 +193,16 @@ CASES = {
         lambda f: np.concatenate([f.numeric, _one_hot(f.categorical)], axis=1),
     ),
     "impute": (Impute(indicator=True), mixed(gaps=True), lambda f: _impute(f.numeric)),
+    "ordinal": (
+        Ordinal(),
+        mixed(),
+        lambda f: np.concatenate([f.numeric, _ordinal(f.categorical)], axis=1),
+    ),
+    "tokenize": (
+        Tokenize(),
+        phrases(),
+        lambda f: np.concatenate([f.numeric, _tokenize(f.categorical)], axis=1),
+    ),
 }
 
 
@@ -238,7 +278,8 @@ class TestContract:
         step, features, _ = CASES[case]
         state = step.fit(rows(features, TRAIN))
         affine = step.affine(features, state)
-        assert (affine is None) == (step.component in ("one_hot", "impute", "quantile", "log1p"))
+        others = ("one_hot", "impute", "quantile", "log1p", "ordinal", "tokenize")
+        assert (affine is None) == (step.component in others)
         if affine is not None:
             out = step.apply(features, state).flat()
             np.testing.assert_allclose(affine(features.flat()), out, rtol=1e-9, atol=1e-9)

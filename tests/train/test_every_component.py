@@ -20,13 +20,18 @@ from nnexp.train.state import TrainState
 
 ROW, IMAGE, SIGNAL = (6,), (2, 6, 6), (2, 8)
 HEAD: list[Any] = ["flatten", "linear"]
-BARE = {"global_avg_pool", "global_max_pool", "linear", "residual"}
+BARE = {"global_avg_pool", "global_max_pool", "linear", "mean_over_time", "residual"}
 """Layers that give a row."""
 
 NEEDS: dict[str, dict[str, Any]] = {
     "layer.conv2d": {"channels": 3},
     "layer.conv1d": {"channels": 3},
     "layer.conv_transpose2d": {"channels": 3},
+    "layer.embedding": {"codes": 4, "width": 3},
+    "layer.embed_columns": {"codes": [0, 3, 0, 4, 0, 0]},
+    "layer.rnn": {"units": 4, "bidirectional": True},
+    "layer.lstm": {"units": 4},
+    "layer.gru": {"units": 4, "returns": "last"},
     "layer.linear": {"units": 5},
     "layer.reshape": {"shape": [2, 3]},
     "layer.residual": {"layers": [{"name": "linear", "units": 6}, "relu"]},
@@ -41,7 +46,9 @@ EXCUSED = {
 }
 SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(["conv1d", "max_pool1d", "avg_pool1d"], SIGNAL),
+    **dict.fromkeys(["rnn", "lstm", "gru", "mean_over_time"], SIGNAL),
     **dict.fromkeys(["linear", "reshape", "residual", "layer_norm"], ROW),
+    **dict.fromkeys(["embedding", "embed_columns"], ROW),
 }
 
 

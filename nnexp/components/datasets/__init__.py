@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nnexp.components.datasets.arrayfiles import Idx, Npy, Npz
 from nnexp.components.datasets.builtin import BreastCancer, Diabetes, Digits, Iris, Linnerud, Wine
+from nnexp.components.datasets.corpus import Corpus
 from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.datasets.files import Csv, Parquet
 from nnexp.components.datasets.memory import Memory
@@ -17,11 +18,13 @@ from nnexp.components.datasets.synthetic import (
     PureNoise,
     Spirals,
 )
+from nnexp.components.datasets.text import Sequences, Text
 
 __all__ = [
     "Blobs",
     "BreastCancer",
     "Circles",
+    "Corpus",
     "CorrelatedGaussians",
     "Csv",
     "Dataset",
@@ -37,7 +40,9 @@ __all__ = [
     "Npz",
     "Parquet",
     "PureNoise",
+    "Sequences",
     "Shapes",
     "Spirals",
+    "Text",
     "Wine",
 ]

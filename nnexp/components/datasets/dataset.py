@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,11 @@ class Dataset(Located, family="dataset"):
         labelled: False to predict: the target may be absent, and is not read from files.
         """
 
+    @property
+    def has_dev(self) -> bool:
+        """Whether it brings a dev part, as far as the config says."""
+        return False
+
     def resolved(self, table: Table) -> Self:
         """The same source with what was inferred from `table` filled in, so that another file
         of the same kind is read the same way."""
@@ -32,3 +38,7 @@ class Dataset(Located, family="dataset"):
             what = "a builtin data set" if not self.paths else f"{self.component} files"
             raise UsageError(f"--data takes one file; this run was trained on {what}")
         return self.model_copy(update={self.paths[0]: str(path.absolute())})
+
+    def knowing(self, classes: Sequence[str]) -> Self:
+        """The same source, for new data of a run that was trained with these classes."""
+        return self

@@ -294,6 +294,19 @@ def _encoding(path: Path) -> str:
     return "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
 
 
+def read_text(path: Path, encoding: str | None) -> tuple[str, str]:
+    """A whole file of text, gzip too, with lines that end in "\\n"; and its encoding.
+
+    encoding: None: utf-16 if the file begins with its mark, else utf-8. DataError if it isn't that.
+    """
+    encoding = encoding or _encoding(path)
+    with _readable(path, encoding), _opened(path, encoding) as file:
+        text = file.read()
+    if "\0" in text:
+        raise _nul(path, text[: text.index("\0")].count("\n") + 1)
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
 @contextmanager
 def _opened(path: Path, encoding: str | None) -> Iterator[TextIO]:
     """The file as text; gzip is recognized by its first two bytes."""

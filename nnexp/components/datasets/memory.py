@@ -55,16 +55,17 @@ class Held:
         """A record of the contents, as of a file: equal data have the same, wherever they are."""
         digest, size = hashlib.sha256(), 0
         for name, array in {**self.arrays, **self.parts}.items():
-            content = _bytes(array)
+            content = _content(array)
             digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(content)
             size += len(content)
         return FileInfo("memory", size, digest.hexdigest())
 
 
-def _bytes(array: np.ndarray) -> bytes:
-    if array.dtype != object:
-        return np.ascontiguousarray(array).tobytes()
+def _content(array: np.ndarray) -> bytes | memoryview:
+    """All that is in an array; numbers are not copied."""
+    if array.dtype.kind in "biuf":
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     texts = ("-" if cell is None else f"{len(str(cell))}:{cell}" for cell in array.tolist())
     return "".join(texts).encode(errors="surrogatepass")
 
@@ -80,11 +81,16 @@ class Memory(Tabular):
 
     name: Literal["memory"] = "memory"
     what: str = param("", "what was handed over, in words", max_length=1000)
+    parts: list[Literal["dev", "test"]] = param([], "parts that were handed over apart")
     _held: Held | None = PrivateAttr(None)
+
+    @property
+    def has_dev(self) -> bool:
+        return "dev" in self.parts
 
     def holding(self, held: Held) -> Self:
         """The same source with data."""
-        copy = self.model_copy(update={"what": held.what})
+        copy = self.model_copy(update={"what": held.what, "parts": list(held.parts)})
         copy._held = held
         return copy
 
@@ -93,8 +99,8 @@ class Memory(Tabular):
         if held is None:
             raise DataError(
                 "data.source: memory: the data were handed over in Python "
-                f"({self.what or 'as model.fit(X, y)'}) and are in no file; hand them over again, "
-                "or name a file with the same columns"
+                f"({self.what or 'as model.fit(X, y)'}) and are in no file: hand them over again "
+                "there, or score a file with the same columns: nnexp eval RUN --data FILE"
             )
         if held.columns is not None:
             columns = as_types(PLACE, held.columns, self.types, labelled)

@@ -4,8 +4,10 @@ from nnexp.components.layers import (
     activations,
     basic,
     convolution,
+    embedding,
     normalization,
     pooling,
+    recurrent,
     residual,
 )
 
@@ -13,7 +15,9 @@ __all__ = [
     "activations",
     "basic",
     "convolution",
+    "embedding",
     "normalization",
     "pooling",
+    "recurrent",
     "residual",
 ]

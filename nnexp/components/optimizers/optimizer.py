@@ -26,11 +26,18 @@ class Batch:
     losses: each member's mean loss before the update, `[M]`, penalties apart.
     evaluate: the mean losses `[M]` of the batch, penalties included, at other parameters `[M, P]`.
     keys: int32 `[M]`, the keys of the members' own randomness (see `streams.normals`).
+    slope: what `evaluate` gives, and its gradient `[M, P]`, a new tensor.
+    curvature: for a slice of the members, their Gauss–Newton matrices `[m, P, P]`, float64, at the
+        parameters before the update, penalties included.
+
+    Masks and noise are those of this update in every evaluation; running statistics stay.
     """
 
     losses: torch.Tensor
     evaluate: Callable[[torch.Tensor], torch.Tensor]
     keys: torch.Tensor
+    slope: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    curvature: Callable[[slice], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,14 @@ class Optimizer(Spec, family="optimizer"):
     """The field that a schedule's momentum cycle sets."""
     uses_gradient: ClassVar[bool] = True
     """Whether it follows the gradient; others get zeros and ask `Batch.evaluate`."""
+    judges: ClassVar[bool] = False
+    """Whether it accepts a step by what the loss then is: a loss that must stay the same, then."""
+    full_batch: ClassVar[bool] = False
+    """Whether every update needs all training examples."""
+    curved: ClassVar[tuple[str, ...] | None] = None
+    """The losses that it can minimize, by name; None: all."""
+    most_parameters: ClassVar[int | None] = None
+    """How many parameters a member may have."""
 
     lr: float = param(
         1e-3,

@@ -5,6 +5,7 @@ from nnexp.components.preprocessing.distributions import Log1p, Quantile
 from nnexp.components.preprocessing.gaps import Impute
 from nnexp.components.preprocessing.projections import Lda, Pca, PcaWhiten, ZcaWhiten
 from nnexp.components.preprocessing.scaling import Center, MinMax, Standardize
+from nnexp.components.preprocessing.sequences import Ordinal, Tokenize
 from nnexp.components.preprocessing.step import Step
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "Log1p",
     "MinMax",
     "OneHot",
+    "Ordinal",
     "Pca",
     "PcaWhiten",
     "Quantile",
     "Standardize",
     "Step",
+    "Tokenize",
     "ZcaWhiten",
 ]

@@ -1,0 +1,1 @@
+"""Trained models outside nnexp: as a torch module, and as an ONNX file."""
