@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,35 @@ def test_pumps_have_labels(tmp_path: Path) -> None:
 
 def test_the_flats_are_learnt(tmp_path: Path) -> None:
     assert _train("flats", tmp_path).read_summary()["test"]["r2"] > 0.75
+
+
+def test_a_character_model_beats_the_letters_frequencies(tmp_path: Path) -> None:
+    """The comment's 3.08 nats are what the training text's frequencies (add-one) cost."""
+    text = (CONFIGS / "data/sonnets.txt").read_text()
+    start, end = text[: int(0.8 * len(text))], text[int(0.9 * len(text)) :]
+    seen, kinds = Counter(start), len(set(text))
+    costs = [-math.log((seen[letter] + 1) / (len(start) + kinds)) for letter in end]
+    frequencies = sum(costs) / len(costs)
+    assert frequencies == pytest.approx(3.08, abs=0.01)
+    found = _train("next-character", tmp_path).read_summary()["test"]
+    assert found["loss"] < frequencies - 0.5
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+
+
+def test_order_is_learnt_where_a_bag_of_words_has_none(tmp_path: Path) -> None:
+    head = "{name: linear, units: 64}, relu, linear"
+    bag = f"model={{name: sequential, layers: [embedding, mean_over_time, {head}]}}"
+    order = _train("sequence-classes", tmp_path).read_summary()["test"]["accuracy"]
+    none = _train("sequence-classes", tmp_path, bag).read_summary()["test"]["accuracy"]
+    assert order > 0.95
+    assert none < 0.8
+
+
+def test_each_token_gets_its_label(tmp_path: Path) -> None:
+    run = _train("sequence-labels", tmp_path)
+    assert run.read_summary()["test"]["accuracy"] > 0.97
+    assert run.read_summary()["task"] == "dense"
+
+
+def test_embedded_columns_do_as_well_as_one_hot(tmp_path: Path) -> None:
+    assert _train("embedded-columns", tmp_path).read_summary()["test"]["r2"] > 0.85

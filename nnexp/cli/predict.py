@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from nnexp.cli import console
@@ -52,6 +51,8 @@ def predict(
     """
     if out is not None:
         _check_out(out, data)
+    import numpy as np
+
     from nnexp.runs.rundir import RunDir
 
     RunDir.open(run)  # tells quickly what is wrong

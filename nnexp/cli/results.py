@@ -35,6 +35,21 @@ def eval_(
     data_root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
     ] = None,
+    angles: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Average over the image turned by these, °.")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Average over these heights in pixels.")
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average over the mirror image, too.")
+    ] = False,
+    mc_dropout: Annotated[
+        int | None, typer.Option(metavar="K", help="Average over K samples with dropout on.")
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="One pass only, whatever the run's test_time says.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a run or a group, on its data or on new data.
@@ -43,13 +58,19 @@ def eval_(
     Examples:
       nnexp eval runs/digits/2026-11-20T10-15-02-3f9a
       nnexp eval runs/adult/2026-11-20T10-15-02-3f9a --data new.csv
+      nnexp eval runs/digits/2026-11-20T10-15-02-3f9a --angles=-15,0,15 --mc-dropout 20
+
+    With any of --angles, --sizes, --flip, --mc-dropout and --plain the run's own test_time is left
+    aside.
     """
     if data is not None and (split or data_root):
         raise UsageError(
             "--data scores a file of its own: --split and --data-root don't go with it"
         )
-    from nnexp.cli.scoring import scores_to_json, show_scores
+    from nnexp.cli.scoring import asked_for, scores_to_json, show_scores
     from nnexp.runs.rundir import RunDir
+
+    test_time = asked_for(angles, sizes, flip, mc_dropout, plain)
 
     if data_root is not None and not data_root.is_dir():
         raise UsageError(f"--data-root: there is no folder {data_root}")
@@ -57,7 +78,7 @@ def eval_(
     from nnexp.runs.score import evaluate_run
 
     is_group = opened.read_manifest()["kind"] == "group"
-    found = evaluate_run(run, (split or Part.TEST).value, data, data_root)
+    found = evaluate_run(run, (split or Part.TEST).value, data, data_root, test_time)
     if as_json:
         console.say_json(scores_to_json(run, found, is_group))
     else:

@@ -8,16 +8,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from nnexp.analysis.scores import bounds_of
 from nnexp.cli import console
 from nnexp.cli.console import Cell
+from nnexp.config.experiment import TestTime
+from nnexp.errors import UsageError
 from nnexp.runs.classes import ClassScores, average
 from nnexp.runs.score import Scores
 from nnexp.stats import describe
 
 SHOWN_CLASSES, WORST_CLASSES, WORST_MISTAKES = 20, 10, 3
 """Up to so many classes all are shown; of more only the worst; and so many kinds of mistakes."""
+
+
+def asked_for(
+    angles: str | None, sizes: str | None, flip: bool, mc_dropout: int | None, plain: bool
+) -> TestTime | None:
+    """What the options ask for in place of the run's own `test_time`; None if nothing.
+
+    angles, sizes: numbers with commas between. Raises UsageError.
+    """
+    given: dict[str, Any] = {}
+    for option, text, kind in (("angles", angles, float), ("sizes", sizes, int)):
+        if text is not None:
+            try:
+                given[option] = [kind(number) for number in text.split(",")]
+            except ValueError:
+                what = "numbers" if kind is float else "whole numbers"
+                raise UsageError(
+                    f"--{option}: {text!r} is not {what} with commas between"
+                ) from None
+    given |= {"flip": True} if flip else {}
+    given |= {} if mc_dropout is None else {"mc_dropout": mc_dropout}
+    if plain and given:
+        raise UsageError("--plain is one pass over each example: no views or samples go with it")
+    if not plain and not given:
+        return None
+    try:
+        return TestTime(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{option}: {first['msg']}; it is {first['input']}") from None
 
 
 def scores_to_json(run: Path, found: Sequence[Scores], is_group: bool) -> dict[str, Any]:
@@ -56,6 +90,10 @@ def show_scores(found: Sequence[Scores], is_group: bool) -> None:
         head = ["", ""]
         rows = [[metric, console.value(x)] for metric, x in found[0].metrics.items()]
     console.say_table(head, rows, right=range(1, len(head)), indent=2)
+    spreads = [scores.spread for scores in found if scores.spread is not None]
+    if spreads:
+        apart = console.value(float(np.mean(spreads)))
+        console.say(f"  passes lie apart by {apart} on average (--json has each example)", "dim")
     classes = [scores.by_class for scores in found if scores.by_class is not None]
     if classes:
         _show_classes(average(classes))
@@ -124,6 +162,7 @@ def _one(scores: Scores) -> dict[str, Any]:
         "metrics": scores.metrics,
         "by_class": _by_class([scores]),
         "recorded": scores.recorded,
+        "spread": None if scores.spread is None else scores.spread.tolist(),
         "notes": scores.notes,
     }
 

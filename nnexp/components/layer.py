@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
+import numpy as np
+
 from nnexp import streams
 from nnexp.components.inits import Initializer
 from nnexp.components.windows import Windows
@@ -176,6 +178,14 @@ class Layer(Spec, family="layer"):
         hyper: its per-member fields; never read those from `self`.
         """
         raise AssertionError(f"{type(self).__name__} has no forward")
+
+    def from_data(self, x: np.ndarray, key: int) -> dict[str, np.ndarray]:
+        """How slots start that depend on the data, by name; the others start as declared.
+
+        x: what the layer gets of a sample of the training examples, `[N, *shape]` float64.
+        key: the stream of whatever is drawn. Raises DataError if the data do not suffice.
+        """
+        return {}
 
     def pull(self, dy: torch.Tensor, seen: Seen, ctx: Context) -> torch.Tensor | None:
         """The gradient by the input; the ones by the parameters are written to `seen.grads`.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -67,9 +68,21 @@ class Loss(Spec, family="loss"):
         """`per_example`, and its derivative by the outputs, `[M, B, K]`."""
         raise AssertionError(f"{type(self).__name__} has no gradient")
 
+    def with_paths(self, root: Path) -> Self:
+        """The same with what its files say; `root`: what their names are relative to."""
+        return self
+
+    def knowing(self, classes: Sequence[str], counts: np.ndarray) -> Self:
+        """The same for data with these classes, of each so many training examples, `[M, C]`."""
+        return self
+
     def decide(self, outputs: torch.Tensor) -> torch.Tensor:
         """The predicted class `[M, B]`, int64 (classification)."""
         return outputs.argmax(-1)
+
+    def scores(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What is highest for the predicted class, `[M, B, C]`; outputs that are so already."""
+        return outputs
 
     def probabilities(self, outputs: torch.Tensor) -> torch.Tensor | None:
         """Of each class or label, `[M, B, C]` from outputs; None if the loss means none."""

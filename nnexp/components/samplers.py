@@ -6,6 +6,7 @@ seeds have an order each, `[M, draws]`; members that share both share one, `[1, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -204,8 +205,9 @@ class Stream(Sampler):
         if self.forgetting == 1.0:
             age = (draws * past).floor()
         else:  # a geometric law cut off at the first arrival, by the inverse of its distribution
-            left = 1.0 - torch.pow(self.forgetting, past)
-            age = (torch.log1p(-draws * left) / torch.log(torch.tensor(self.forgetting))).floor()
+            decay = math.log(self.forgetting)  # in float64: near 1, float32 would lose it
+            left = -torch.expm1(decay * past)
+            age = (torch.log1p(-draws * left) / decay).floor()
         earlier = newest[:, None] - 1 - age.long()
         earlier = torch.where(past > 0, earlier.clamp_(min=0), 0)
         latest = newest[:, None].expand(len(keys), rows, 1)

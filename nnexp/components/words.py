@@ -66,8 +66,9 @@ class WordInput(Layer):
         table = own["weight"].flatten(0, 1)
         if self.predicts == "context":
             return table_rows(table, windows.centre)
-        share = windows.near / windows.near.sum(2, keepdim=True).clamp_min(1.0)
-        return torch.bmm(share.to(table.dtype), table_rows(table, windows.around))
+        near = windows.near.to(table.dtype)
+        share = near / near.sum(2, keepdim=True).clamp_min(1.0)
+        return torch.bmm(share, table_rows(table, windows.around))
 
     def windows(self, ids: torch.Tensor, ctx: Context) -> Windows:
         """The pairs in blocks of word numbers `[M, B, L]`; in training some words are dropped."""
@@ -82,20 +83,20 @@ class WordInput(Layer):
         chunks = -(-length // CHUNK)
         number = torch.arange(chunks * CHUNK, device=ids.device)
         there = number < count[..., None]
-        first = torch.arange(members, device=ids.device)[:, None, None] * self.words
-        ids = (functional.pad(ids, (0, chunks * CHUNK))[..., : chunks * CHUNK] * there) + first
+        ids = functional.pad(ids, (0, chunks * CHUNK))[..., : chunks * CHUNK] * there
         used = there.view(-1, CHUNK)[:, 0]  # chunks that hold anything
+        home = torch.arange(members * blocks, device=ids.device).repeat_interleave(chunks)[used]
+        chunk = torch.arange(chunks, device=ids.device).repeat(members * blocks)[used]
+        first = (home // blocks * self.words)[:, None]
         reach = CHUNK + 2 * self.window
-        around = self._around(ids, reach)[used]
         near = self._near(there, count, number, reach)[used]
         if ctx.training:
             near = self._drawn(near, used, (members, blocks, chunks), ctx)
-        near, centre = near.to(torch.float32), ids.view(-1, CHUNK)[used]
+        near, centre = near.to(torch.float32), ids.view(-1, CHUNK)[used] + first
+        around = self._around(ids, reach)[used] + first
         targets, pairs = around, near
         if self.predicts == "centre":
             targets, pairs = centre, torch.diag_embed(near.amax(2))
-        home = torch.arange(members * blocks, device=ids.device).repeat_interleave(chunks)[used]
-        chunk = torch.arange(chunks, device=ids.device).repeat(members * blocks)[used]
         return Windows(members, blocks, home, chunk, centre, around, near, targets, pairs)
 
     def _around(self, numbers: torch.Tensor, reach: int) -> torch.Tensor:

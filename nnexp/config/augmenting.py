@@ -13,6 +13,9 @@ from nnexp.errors import Problem
 
 def without_data(experiment: Experiment) -> Iterator[Problem]:
     """Fields that contradict each other."""
+    if experiment.augmentation and experiment.optimizer.full_batch:
+        why = f"{experiment.optimizer.component} needs the same examples at each update"
+        yield Problem("", "augmentation", why, allowed="[]")
     borders = set()
     for number, spec in enumerate(experiment.augmentation):
         path = f"augmentation.{number}"

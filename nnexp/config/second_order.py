@@ -72,6 +72,9 @@ def with_model(
         yield Problem("", "optimizer", why, name, hint="lbfgs has no such bound")
     if not optimizer.judges:
         return
+    task = experiment.task
+    if task == "words" or (task == "dense" and optimizer.curved):
+        yield Problem("", "optimizer", f"{name} is not for the task {task}", name)
     for number, layer in enumerate(layers):
         noisy = isinstance(layer, NoisyRelu) or (isinstance(layer, Dropout) and layer.rate > 0)
         if noisy:

@@ -13,11 +13,13 @@ import numpy as np
 import nnexp
 from nnexp.components.layer import Shape
 from nnexp.components.losses import BinaryCrossEntropy, CrossEntropy, Loss, MultilabelBce
+from nnexp.components.preprocessing import Tokenize
 from nnexp.data.prepare import Pipeline
 from nnexp.deploy.graph import NEWEST_OPSET, OLDEST_OPSET, OPSET, Graph, needed
 from nnexp.deploy.int8 import Int8, quantized
-from nnexp.deploy.layers import CONVERT, Place, unknown
+from nnexp.deploy.layers import CONVERT, unknown
 from nnexp.deploy.module import Network
+from nnexp.deploy.place import Flow, Place
 from nnexp.deploy.proof import Agreement, agreement, examples_for
 from nnexp.deploy.steps import add_pipeline
 from nnexp.deploy.stored import Stored, read_stored
@@ -76,6 +78,8 @@ def export_run(
     if model.ByteSize() > LARGEST:
         raise UsageError(f"{path}: the model is larger than the 2 GB that an ONNX file can hold")
     content, notes = model.SerializeToString(), list(stored.notes)
+    if any(isinstance(step, Tokenize) for step in stored.pipeline.steps):
+        notes.append("the file splits tokens at blanks; tabs and line ends separate none there")
     examples = examples_for(stored, data_root)
     near = agreement(stored, content, examples)
     if not near.difference <= REFUSED:
@@ -153,10 +157,10 @@ def _network(graph: Graph, stored: Stored, x: str) -> tuple[str, Shape]:
         model = traced(Network(stored, False), missing)
         return graph.inline(model, x, "network/"), shapes[-1]
     own = _own(stored)
-    shape, skips = program.signature.inputs, list[tuple[str, Shape]]()
+    shape, flow = program.signature.inputs, Flow()
     for number, (layer, output) in enumerate(zip(layers, shapes, strict=True)):
         graph.scope = f"/network/{number}.{layer.component}/"
-        x = CONVERT[type(layer)](Place(graph, layer, x, shape, output, own[number], skips))
+        x = CONVERT[type(layer)](Place(graph, layer, x, shape, output, own[number], flow))
         shape = output
     graph.scope = "/"
     return x, shape
@@ -199,7 +203,8 @@ def _classes(graph: Graph, pipeline: Pipeline, loss: Loss, out: str, shape: Shap
     assert pipeline.classes is not None
     kind, name = type(loss), "scores"
     positions = shape[1:]
-    if kind.decide is not Loss.decide and kind is not BinaryCrossEntropy:
+    own = kind.decide is not Loss.decide or kind.probabilities is not Loss.probabilities
+    if own and kind not in (CrossEntropy, BinaryCrossEntropy):
         raise UsageError(f"loss: {loss.component} has no form in ONNX: can't be exported")
     if kind is BinaryCrossEntropy:
         other = graph.add("Sigmoid", graph.add("Neg", out))

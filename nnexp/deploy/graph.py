@@ -57,6 +57,12 @@ class Graph:
             self.opsets[domain] = ML_OPSET
         return f"{name}_out"
 
+    def add_pair(self, operator: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
+        """A node of two outputs."""
+        first = self.add(operator, *inputs, **attributes)
+        self.nodes[-1].output.append(f"{first}_2")
+        return first, f"{first}_2"
+
     def constant(self, value: Any, dtype: Any = None) -> str:
         """The name of an array that the file holds; equal ones share it."""
         array = np.asarray(value, dtype)

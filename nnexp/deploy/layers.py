@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from nnexp.components.layer import Layer, Shape
+from nnexp.components.layer import Layer
 from nnexp.components.layers import activations as act
 from nnexp.components.layers.basic import Dropout, Flatten, Linear, Reshape
 from nnexp.components.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from nnexp.components.layers.embedding import EmbedColumns, Embedding
 from nnexp.components.layers.normalization import BatchNorm, LayerNorm, LocalResponseNorm
 from nnexp.components.layers.pooling import (
     AvgPool1d,
@@ -23,35 +22,10 @@ from nnexp.components.layers.pooling import (
     MaxPool2d,
     Upsample,
 )
+from nnexp.components.layers.recurrent import Gru, Lstm, MeanOverTime, Rnn
 from nnexp.components.layers.residual import Fork, Join
-from nnexp.deploy.graph import Graph
-
-Own = Mapping[str, np.ndarray]
-
-
-@dataclass
-class Place:
-    """A layer's input and what it has.
-
-    layer: the layer itself. x: float `[N, *shape]`. own: its tensors by slot name, float32. skips: the stack of what skips
-    layers, with shapes.
-    """
-
-    graph: Graph
-    layer: Any
-    x: str
-    shape: Shape
-    output: Shape
-    own: Own
-    skips: list[tuple[str, Shape]] = field(default_factory=list)
-
-    def add(self, operator: str, *inputs: Any, **attributes: Any) -> str:
-        """A node; inputs that are no names are constants, float32 numbers."""
-        names = [x if isinstance(x, str) else self.graph.constant(x, np.float32) for x in inputs]
-        return self.graph.add(operator, *names, **attributes)
-
-
-Convert = Callable[[Place], str]
+from nnexp.deploy import sequences
+from nnexp.deploy.place import Convert, Place
 
 
 def unknown(layers: Sequence[Layer]) -> list[str]:
@@ -193,12 +167,12 @@ def _mean_of_channels(at: Place) -> str:
 
 
 def _fork(at: Place) -> str:
-    at.skips.append((at.x, at.shape))
+    at.flow.skips.append((at.x, at.shape))
     return at.x
 
 
 def _join(at: Place) -> str:
-    skip, shape = at.skips.pop()
+    skip, shape = at.flow.skips.pop()
     if "weight" in at.own:
         weight = at.own["weight"]
         if len(shape) == 1:
@@ -275,6 +249,12 @@ CONVERT: dict[type[Layer], Convert] = {
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
     LocalResponseNorm: _local_response_norm,
+    Embedding: sequences.embedding,
+    EmbedColumns: sequences.embed_columns,
+    Rnn: sequences.recurrent,
+    Lstm: sequences.recurrent,
+    Gru: sequences.recurrent,
+    MeanOverTime: sequences.mean_over_time,
     Fork: _fork,
     Join: _join,
     act.Identity: _same,

@@ -87,6 +87,7 @@ class Network(torch.nn.Module):
         buffers = [self.get_buffer(name) for name in self._buffer_names]
         if self.prepares:
             x = self._prepared(x)
+        self._program.compute_dtype = params[0].dtype  # `to` may have changed it
         out = self._program.forward(
             [p[None] for p in params],
             [b[None] for b in buffers],

@@ -5,15 +5,16 @@ Consecutive steps that are one linear map are folded into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from nnexp.components.preprocessing import Impute, Log1p, OneHot, Quantile
+from nnexp.components.preprocessing import Impute, Log1p, OneHot, Ordinal, Quantile, Tokenize
 from nnexp.components.preprocessing.columns import placed
 from nnexp.components.preprocessing.distributions import EDGE
+from nnexp.components.preprocessing.sequences import FIRST, UNKNOWN
 from nnexp.components.preprocessing.step import Affine, State, Step
 from nnexp.components.table import Features
 from nnexp.data.prepare import Pipeline
@@ -126,18 +127,58 @@ def _one_hot(graph: Graph, _: Any, state: State, seen: Columns) -> Columns:
         keys = ["" if value is None else value for _, value in codes]
         if len(set(keys)) < len(keys):
             raise UsageError("one_hot: a category is empty text, which stands for a missing value")
-        found = graph.add(
-            "LabelEncoder",
-            text,
-            domain=ML,
-            keys_strings=keys,
-            values_int64s=[code for code, _ in codes],
-            default_int64=-1,
-        )
+        found = _encoded(graph, text, keys, [code for code, _ in codes], -1)
         width = len(kept) + bool(rare)
         equal = graph.add("Equal", found, graph.constant([list(range(width))], np.int64))
         blocks.append(graph.cast(equal, "double"))
     return replace(seen, numbers=graph.joined(blocks), texts=())
+
+
+def _ordinal(graph: Graph, _: Any, state: State, seen: Columns) -> Columns:
+    found = []
+    for text, name in zip(seen.texts, seen.like.categorical_names, strict=True):
+        known = state["categories"][name]
+        if "" in known:
+            raise UsageError("ordinal: a category is empty text, which stands for a missing value")
+        codes = [0, *range(FIRST, FIRST + len(known))]
+        found.append(graph.cast(_encoded(graph, text, ["", *known], codes, UNKNOWN), "double"))
+    return replace(seen, numbers=graph.joined(found), texts=())
+
+
+def _tokenize(graph: Graph, step: Any, state: State, seen: Columns) -> Columns:
+    """Tokens between blanks, cut or padded with 0 to the length."""
+    if step.unit != "token" or step.lower:
+        what = f"unit: {step.unit}" + (", lower: true" if step.lower else "")
+        raise UsageError(
+            f"preprocessing: tokenize ({what}) has no form in ONNX, only unit: token (what white "
+            "space separates) has; load_module(run, preprocessing=False) takes the codes"
+        )
+    length = state["length"]
+    tokens = graph.add_pair("StringSplit", graph.add("Reshape", seen.texts[0], _ints(graph, -1)))[0]
+    known = state["vocabulary"]
+    codes = _encoded(graph, tokens, ["", *known], [0, *range(FIRST, FIRST + len(known))], UNKNOWN)
+    rows = graph.add("Shape", seen.texts[0], end=1)
+    padding = graph.add(
+        "Expand", graph.constant([[0]], np.int64), graph.joined([rows, _ints(graph, length)], 0)
+    )
+    padded = graph.joined([codes, padding])
+    cut = graph.add("Slice", padded, _ints(graph, 0), _ints(graph, length), _ints(graph, 1))
+    return replace(seen, numbers=graph.cast(cut, "double"), texts=())
+
+
+def _ints(graph: Graph, *values: int) -> str:
+    return graph.constant(list(values), np.int64)
+
+
+def _encoded(graph: Graph, text: str, keys: Sequence[str], codes: Sequence[int], other: int) -> str:
+    return graph.add(
+        "LabelEncoder",
+        text,
+        domain=ML,
+        keys_strings=list(keys),
+        values_int64s=list(codes),
+        default_int64=other,
+    )
 
 
 def _log1p(graph: Graph, _: Any, __: State, seen: Columns) -> Columns:
@@ -241,6 +282,8 @@ def _polynomial(
 _STEPS: dict[type[Step], Callable[[Graph, Any, State, Columns], Columns]] = {
     Impute: _impute,
     OneHot: _one_hot,
+    Ordinal: _ordinal,
+    Tokenize: _tokenize,
     Log1p: _log1p,
     Quantile: _quantile,
 }

@@ -17,6 +17,9 @@ from nnexp.runs.rundir import RunDir
 from nnexp.runs.score import NEEDED, network, read_pipeline, usable_members
 from nnexp.train.program import Program, Signature, build_layers, declare
 
+TASKS = ("classification", "regression", "multilabel", "dense")
+"""What a network may have learnt that is taken out of its run."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -42,10 +45,14 @@ def read_stored(path: Path, member: int | None = None) -> Stored:
     run, notes = choose_member(path, member)
     run.verify(NEEDED)
     experiment, pipeline = read_experiment(run), read_pipeline(run)
+    if pipeline.task not in TASKS:
+        raise UsageError(f"{run.path}: a network that learnt {pipeline.task} can't be taken out")
     if experiment.training.precision == "bf16":
         training = experiment.training.model_copy(update={"precision": "float32"})
         experiment = experiment.model_copy(update={"training": training})
         notes.append("training computed in bf16; this model computes in float32")
+    if experiment.test_time is not None:
+        notes.append("test_time: the model looks at each example once, and as it is")
     pack, tensors = network(run, experiment, _blank(experiment, pipeline), "data", "cpu")
     return Stored(run, experiment, pipeline, pack.program([0]), tensors, tuple(notes))
 
@@ -98,7 +105,7 @@ def _blank(experiment: Experiment, pipeline: Pipeline) -> Prepared:
         positions: tuple[int, ...] = ()
         if pipeline.task == "dense":
             shape, names = pipeline.input_shape, pipeline.classes
-            fit = Signature(shape, len(names), 1, names, shape[1:], pipeline.codes)
+            fit = Signature(shape, len(names), 1, names, shape[1:] or shape, pipeline.codes)
             layers = build_layers(experiment, fit, loss)
             positions = declare(layers, pipeline.input_shape)[-1].output[1:]
         targets = np.zeros((1, *positions), np.int64)

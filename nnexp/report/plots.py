@@ -23,7 +23,7 @@ _INK, _FAINT = "#333333", "#DDDDDD"
 _DASHES = {"train": (0, (4, 2)), "dev": "solid"}
 _LONG = 60
 """Epochs from which curves are smoothed, with the raw ones thin behind."""
-_HIGHER = ("accuracy", "r2", "precision", "recall", "f1", "auc")
+_HIGHER = ("accuracy", "auc", "exact_match", "f1", "iou", "precision", "r2", "recall", "top_k")
 _RC = {"svg.hashsalt": "nnexp", "svg.fonttype": "path", "pdf.fonttype": 42}
 
 

@@ -142,6 +142,7 @@ def located(experiment: Experiment, folder: Path) -> Experiment:
     moved = {
         "data": data.model_copy(update=changes),
         "initialization": experiment.initialization.with_paths(folder),
+        "loss": experiment.loss and experiment.loss.with_paths(folder),
     }
     return experiment.model_copy(update=moved)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnexp.components.datasets import Dataset
 from nnexp.components.table import Table
-from nnexp.config.experiment import Experiment
+from nnexp.config.experiment import Experiment, TestTime
 from nnexp.data.prepare import Pipeline, Prepared
 from nnexp.data.variation import corrupted
 from nnexp.errors import DamagedRun, RunError, UsageError
@@ -28,6 +28,7 @@ from nnexp.runs.plan import (
     with_source,
 )
 from nnexp.runs.rundir import RunDir
+from nnexp.train import evaluate
 from nnexp.train.device import choose_device
 from nnexp.train.feed import feed
 from nnexp.train.loop import Pack
@@ -47,6 +48,8 @@ class Scores:
 
     recorded: what its summary.json says for this split; None for new data.
     by_class: how well each class or label is told; None for a regression.
+    spread: how far the passes of `test_time` lie apart for each example, the standard deviation of
+        probabilities or else outputs, averaged over them, `[N]`; None if there is one pass only.
     """
 
     run: Path
@@ -56,6 +59,7 @@ class Scores:
     notes: list[str]
     recorded: dict[str, float | None] | None
     by_class: ClassScores | None = None
+    spread: np.ndarray | None = None
 
 
 def evaluate_run(
@@ -63,16 +67,18 @@ def evaluate_run(
     split: str = "test",
     data: Path | Dataset | None = None,
     data_root: Path | None = None,
+    test_time: TestTime | None = None,
 ) -> list[Scores]:
     """Score a run, or each member of a group.
 
     data: new examples, a file in the form of the run's own or a source; all of them are scored.
     data_root: the folder where the run's data files are now.
-    Raises RunError, DataError, UsageError.
+    test_time: views and samples in place of the run's own; None: its own.
+    Raises RunError, DataError, UsageError; ConfigError if `test_time` does not suit the run.
     """
     members, left_out = usable_members(path)
     tables: dict[str, Table] = {}
-    found = [_score(member, split, data, data_root, tables) for member in members]
+    found = [_score(member, split, data, data_root, tables, test_time) for member in members]
     found[0].notes.extend(left_out)
     return found
 
@@ -108,6 +114,7 @@ def _score(
     data: Path | Dataset | None,
     data_root: Path | None,
     tables: dict[str, Table],
+    test_time: TestTime | None,
 ) -> Scores:
     run.verify(NEEDED)
     experiment = read_experiment(run)
@@ -119,9 +126,10 @@ def _score(
         tables[key] = load(experiment)
     table = tables[key]
     pipeline = read_pipeline(run)
-    manifest, notes = run.read_manifest(), []
+    manifest, notes = run.read_manifest(), list[str]()
     if data is not None:
         parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}
+        notes += table.notes
     else:
         table, parts = arranged(experiment.data, table)
         ids = table.ids[parts[split]] if split in parts else []
@@ -138,12 +146,14 @@ def _score(
     if data is None:
         prepared = corrupted(prepared, experiment.data.corruption, experiment.data.split.seed)
     notes += prepared.notes
-    found = _scored(run, experiment, prepared, split)
+    found, spread = _scored(run, experiment, prepared, split, test_time)
     by_class = None
     if experiment.task not in ("regression", "words"):
         by_class = class_scores(found.scored, prepared.classes or table.target_names)
-    recorded = run.read_summary().get(split) if data is None else None
-    return Scores(run.path, split, found.metrics, len(parts[split]), notes, recorded, by_class)
+    as_then = data is None and test_time is None
+    recorded = run.read_summary().get(split) if as_then else None
+    count = len(parts[split])
+    return Scores(run.path, split, found.metrics, count, notes, recorded, by_class, spread)
 
 
 def read_pipeline(run: RunDir) -> Pipeline:
@@ -156,10 +166,20 @@ def read_pipeline(run: RunDir) -> Pipeline:
 
 
 def _scored(
-    run: RunDir, experiment: Experiment, prepared: Prepared, split: str
-) -> record.PartScores:
+    run: RunDir,
+    experiment: Experiment,
+    prepared: Prepared,
+    split: str,
+    test_time: TestTime | None,
+) -> tuple[record.PartScores, np.ndarray | None]:
+    """The run's scores, and how far its passes lie apart as `Scores.spread`."""
     pack, tensors = network(run, experiment, prepared, split)
-    return record.score(pack, 0, tensors, split)
+    if test_time is not None:
+        pack.members = [experiment.model_copy(update={"test_time": test_time})]
+        check_model(pack.members[0], pack.signature)
+    found = record.score(pack, 0, tensors, split)
+    apart = evaluate.spread(pack.program([0]), tensors, pack.feed, pack.feed.rows(split, [0]))
+    return found, None if apart is None else apart[0].flatten(1).mean(1).cpu().numpy()
 
 
 def network(

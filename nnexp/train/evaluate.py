@@ -8,6 +8,7 @@ from nnexp.components.layer import Context
 from nnexp.components.metrics.metric import Metric, Scored
 from nnexp.components.regularizers import Sizes
 from nnexp.lazy import torch
+from nnexp.train import passes
 from nnexp.train.feed import Feed
 from nnexp.train.program import Program, by_position
 
@@ -23,8 +24,58 @@ def outputs(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Network outputs `[M, N, K]`, targets `[M, N, …]` and losses `[M, N]` on rows `[M or 1, N]`.
 
-    tensors: `params` and `buffers`, `[M, …]`.
+    tensors: `params` and `buffers`, `[M, …]`. Over all views and samples that `test_time` asks
+    for, see `passes.averaged`.
     """
+    if program.test_time is None:
+        return _plain(program, tensors, feed, rows)
+    return _averaged(program, tensors, feed, rows)[:3]
+
+
+def spread(
+    program: Program,
+    tensors: Mapping[str, torch.Tensor],
+    feed: Feed,
+    rows: torch.Tensor,
+) -> torch.Tensor | None:
+    """How far the passes of `test_time` lie apart: of probabilities, or else outputs, `[M, N, C]`.
+
+    The standard deviation over passes; None if there is one pass only.
+    """
+    if program.test_time is None or program.test_time.passes == 1:
+        return None
+    return _averaged(program, tensors, feed, rows)[3]
+
+
+def _averaged(
+    program: Program,
+    tensors: Mapping[str, torch.Tensor],
+    feed: Feed,
+    rows: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `outputs` gives over all passes, and `spread`."""
+    asked = program.test_time
+    assert asked is not None
+    params = program.layout.views(tensors["params"].to(program.compute_dtype))
+    buffers = program.buffer_layout.views(tensors["buffers"])
+    size = max(1, min(rows.shape[1], CHUNK // max(program.widest * program.size, 1)))
+    found = []
+    with torch.inference_mode():
+        for start in range(0, rows.shape[1], size):
+            x, y = feed.gather(rows[:, start : start + size], program.size)
+            out, apart = passes.averaged(program, params, buffers, x, start, asked)
+            found.append((out, y, program.losses(out, y), apart))
+        out, y, losses, apart = (torch.cat(pieces, 1) for pieces in zip(*found, strict=True))
+        return out, y, losses, apart
+
+
+def _plain(
+    program: Program,
+    tensors: Mapping[str, torch.Tensor],
+    feed: Feed,
+    rows: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `outputs` gives from one pass without dropout."""
     params = program.layout.views(tensors["params"].to(program.compute_dtype))
     buffers = program.buffer_layout.views(tensors["buffers"])
     ctx = Context(training=False)
@@ -64,12 +115,16 @@ def scored(
         return Scored(losses, none, none, none, is_dense=True)
     if program.task == "dense":
         out, target = by_position(out), target.flatten(2)
-        return Scored(losses, program.loss.decide(out), target, out, is_dense=True)
+        each = out.flatten(1, 2)
+        guess = program.loss.decide(each).view(target.shape)
+        scores = program.loss.scores(each).view(*target.shape, -1)
+        return Scored(losses, guess, target, scores, is_dense=True)
     if target.is_floating_point():  # labels, each 0 or 1
         target = target.long()
     asked = any(metric.needs_probabilities for metric in program.metrics)
     probabilities = program.loss.probabilities(out) if asked else None
-    return Scored(losses, program.loss.decide(out), target, out, probabilities)
+    scores = program.loss.scores(out)
+    return Scored(losses, program.loss.decide(out), target, scores, probabilities)
 
 
 def evaluate(
@@ -79,10 +134,10 @@ def evaluate(
     part: str | torch.Tensor,
     members: Sequence[int],
 ) -> dict[str, list[float]]:
-    """Each metric's value a member, on a part (or on rows `[M or 1, N]`)."""
+    """Each metric's value a member, on a part (or on rows `[M or 1, N]`), without `test_time`."""
     rows = feed.rows(part, members) if isinstance(part, str) else part
     with torch.inference_mode():
-        found = scored(program, *outputs(program, tensors, feed, rows), feed, rows, members)
+        found = scored(program, *_plain(program, tensors, feed, rows), feed, rows, members)
         return compute(program.metrics, found)
 
 

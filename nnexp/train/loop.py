@@ -11,6 +11,7 @@ from nnexp.config.experiment import EarlyStopping, Experiment
 from nnexp.lazy import torch
 from nnexp.train import evaluate, state, step
 from nnexp.train.feed import Feed, at, batch_bounds
+from nnexp.train.from_data import SAMPLE, start_from_data, takes_data
 from nnexp.train.program import Program, Signature
 from nnexp.train.state import MemberState, Row, TrainState
 
@@ -49,7 +50,15 @@ class Pack:
 
     def start(self, drawn: bool = True) -> TrainState:
         """The state before the first update; see `state.start`."""
-        return state.start(self.program(range(len(self.members))), drawn)
+        program = self.program(range(len(self.members)))
+        if not drawn or not takes_data(program):
+            return state.start(program, drawn)
+        params, count = program.initial_params(), self.signature.train_rows
+        sample = torch.arange(min(count, SAMPLE), device=self.device) * count // min(count, SAMPLE)
+        for member in range(len(self.members)):
+            x, _ = self.feed.gather(self.feed.rows("train", [member])[:, sample], 1)
+            start_from_data(self.program([member]), params[member : member + 1], x)
+        return state.start(program, params=params)
 
 
 @dataclass

@@ -23,10 +23,10 @@ from nnexp.components.layers.basic import Dropout
 from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
 from nnexp.components.metrics.metric import Metric
-from nnexp.components.words import WordInput
 from nnexp.components.models import OUTPUT_INIT, Model, Sequential
 from nnexp.components.preprocessing.columns import shown
 from nnexp.components.regularizers import Regularizer
+from nnexp.components.words import WordInput
 from nnexp.config import augmenting, second_order
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, Problem
@@ -211,7 +211,9 @@ class Program:
         self.members = tuple(members)
         self.signature = signature
         self.device = device
-        self.loss: Loss = first.loss
+        self.loss = first.loss
+        if class_counts is not None:
+            self.loss = first.loss.knowing(signature.classes, class_counts)
         self.metrics: tuple[Metric, ...] = tuple(first.metrics or ())
         precision = first.training.precision
         self.dtype = torch.float64 if precision == "float64" else torch.float32

@@ -89,10 +89,14 @@ class TrainState:
         return cls(fresh, members, plain["step"])
 
 
-def start(program: Program, drawn: bool = True) -> TrainState:
-    """The state before the first update; not drawn: all weights 0, for its form only."""
+def start(program: Program, drawn: bool = True, params: torch.Tensor | None = None) -> TrainState:
+    """The state before the first update; not drawn: all weights 0, for its form only.
+
+    params: how the parameters start, `[M, P]`; None: as drawn.
+    """
     if drawn:
-        params, buffers = program.initial_params(), program.initial_buffers()
+        params = program.initial_params() if params is None else params
+        buffers = program.initial_buffers()
     else:
         sizes = (program.layout.size, program.buffer_layout.size)
         params, buffers = (

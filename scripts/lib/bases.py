@@ -36,6 +36,10 @@ HOSTS: dict[str, dict[str, Any]] = {
         "data": {"source": {"name": "csv", "path": "words.csv", "target": "y"}},
         "model": {"name": "linear"},
     },
+    "sequences": {
+        "data": {"source": {"name": "sequences", "path": "phrases.csv"}},
+        "model": {"name": "gru", "units": 4},
+    },
 }
 """Small configs, to one of which any component can be added."""
 
@@ -54,7 +58,12 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "conv2d": {"channels": 2},
     "conv_transpose2d": {"channels": 2},
     "residual": {"blocks": 1, "width": 4, "layers": [{"name": "linear", "units": 64}]},
+    "rbf": {"units": 8},
     "reshape": {"shape": [1, 64]},
+    "embedding": {"codes": 9, "width": 3},
+    "embed_columns": {"codes": [9, *[0] * 63]},
+    "text": {"path": "verse.txt", "length": 8},
+    "sequences": {"path": "phrases.csv"},
     "multi_step": {"milestones": [1, 2]},
     "l1": {"coefficient": 0.1},
     "l2": {"coefficient": 0.1},
@@ -147,6 +156,9 @@ def _write_data(folder: Path) -> None:
     save_file({"0.weight": x.astype(np.float32)}, folder / "weights.safetensors")
     rows = [f"{'uvw'[i % 3]},{'st'[i % 7 % 2]},{'pq'[i % 2]}\n" for i in range(60)]
     (folder / "words.csv").write_text("".join(["c,d,y\n", *rows]))
+    rows = [f"{'uvw'[i % 3]} {'st'[i % 7 % 2]},{'pq'[i % 2]}\n" for i in range(60)]
+    (folder / "phrases.csv").write_text("".join(["text,y\n", *rows]))
+    (folder / "verse.txt").write_text("the rain in spain stays mainly in the plain\n" * 9)
 
 
 def _at_home(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnexp.components.datasets import Csv, Dataset, Idx, Npy, Npz, delimited
+from nnexp.components.datasets import Csv, Dataset, Idx, Npy, Npz, Sequences, Text, delimited
 from nnexp.components.datasets.arrays import read_idx
 from nnexp.components.table import Table
 from nnexp.errors import DataError
@@ -41,6 +41,7 @@ def write_idx(path, array, pack=False):
 def sources(tmp_path):
     """One working source of every kind that reads files."""
     (tmp_path / "a.csv").write_text("a,c,y\n1,u,p\n2,v,q\n3,u,p\n")
+    (tmp_path / "a.txt").write_text("a quick brown fox " * 6)
     write_idx(tmp_path / "images", np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
     write_idx(tmp_path / "labels", np.array([0, 1, 0], np.uint8))
     np.save(tmp_path / "x.npy", np.arange(6.0).reshape(3, 2))
@@ -51,6 +52,8 @@ def sources(tmp_path):
         "idx": Idx(images="images", labels="labels"),
         "npy": Npy(features="x.npy", targets="y.npy"),
         "npz": Npz(path="a.npz"),
+        "sequences": Sequences(path="a.csv", text="c"),
+        "text": Text(path="a.txt", length=4),
     }
 
 
@@ -72,7 +75,8 @@ class TestContract:
             assert table.target.shape == (n, len(table.target_names))
         else:
             assert table.target.dtype == np.int64
-            assert set(table.target) <= set(range(len(table.classes)))
+            none = {-1} if table.task == "dense" else set()
+            assert set(table.target.flat) <= set(range(len(table.classes))) | none
         assert len(table.files) >= 1
         assert all(len(file.sha256) == 64 for file in table.files)
 
@@ -101,8 +105,8 @@ class TestContract:
 def test_every_source_has_a_reference():
     builtin = {"digits", "iris", "wine", "breast_cancer", "diabetes", "linnerud"}
     drawn = {"moons", "circles", "spirals", "blobs", "correlated_gaussians", "pure_noise"}
-    files = {"csv", "parquet", "idx", "npy", "npz"}
-    assert set(ALL) == builtin | drawn | {"friedman1", "memory"} | files
+    files = {"csv", "parquet", "idx", "npy", "npz", "text", "sequences"}
+    assert set(ALL) == builtin | drawn | {"friedman1", "shapes", "memory"} | files
 
 
 def test_nothing_heavy_is_imported():

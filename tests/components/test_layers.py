@@ -31,6 +31,7 @@ from nnexp.components.layers.pooling import (
     MaxPool2d,
     Upsample,
 )
+from nnexp.components.layers.rbf import Rbf
 from nnexp.components.layers.recurrent import Gru, Lstm, MeanOverTime, Rnn
 from nnexp.registry import stack
 
@@ -145,6 +146,17 @@ def batch_norm(shape: Shape, **how: Any) -> Case:
     )
 
 
+class Bells(nn.Module):
+    """exp(−β_i ‖x − w_i‖²) from the differences themselves."""
+
+    def __init__(self, own: Tensors) -> None:
+        super().__init__()
+        self.centers, self.beta = own["centers"], own["log_beta"].exp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-self.beta * (x[:, None] - self.centers).square().sum(2))
+
+
 class Recurrent(nn.Module):
     """torch's recurrent module over sequences (C, T), its parameters called as ours."""
 
@@ -208,6 +220,7 @@ class Columns(nn.Module):
 REFERENCES: dict[str, list[Case]] = {
     "flatten": [Case(Flatten(), (2, 3, 4), lambda _: nn.Flatten())],
     "linear": [linear((4,), 6), linear((7,), 1, bias=False)],
+    "rbf": [Case(Rbf(units=4), (3,), Bells), Case(Rbf(units=1), (1,), Bells)],
     "conv2d": [
         conv((3, 8, 7), 4),
         conv((3, 8, 8), 4, bias=False),
@@ -350,6 +363,7 @@ def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-12
 def test_every_layer_has_a_reference() -> None:
     # residual stands for a list of layers: test_residual.py; through codes no gradient passes:
     others = {"residual", "embedding"}  # test_embedding.py
+    others |= {"word_input", "word_output"}  # test_words.py
     assert set(REFERENCES) | set(Activation.registered) | others == set(Layer.registered)
 
 
@@ -738,7 +752,7 @@ def test_dropout_is_off_in_evaluation_and_at_rate_zero() -> None:
         {"name": "dropout", "rate": 1.0},
         {"name": "dropout", "keep_prob": 0.5},
         {"name": "linear", "units": 0},
-        {"name": "conv2d"},
+        {"name": "conv2d", "channels": 0},
         {"name": "conv2d", "channels": 2, "kernel": 0},
         {"name": "conv2d", "channels": 2, "padding": -1},
         {"name": "conv2d", "channels": 2, "padding": "full"},

@@ -81,6 +81,8 @@ def calibration(one: One, bins: int = 15) -> float:
 
 REFERENCES: dict[str, Callable[[One], float]] = {
     "loss": lambda one: one.losses.mean(),
+    "perplexity": lambda one: float(np.exp(one.losses.mean())),
+    "iou": lambda one: sk.jaccard_score(one.y, one.q, average="macro", zero_division=0),
     "accuracy": lambda one: sk.accuracy_score(one.y.ravel(), one.q.ravel()),
     "error": lambda one: sk.hamming_loss(one.y, one.q),
     "exact_match": lambda one: sk.accuracy_score(one.y, one.q),
@@ -106,9 +108,9 @@ REFERENCES: dict[str, Callable[[One], float]] = {
 
 HIGHER_IS_BETTER = {
     *("accuracy", "exact_match", "top_k", "precision", "recall", "f1", "balanced_accuracy"),
-    *("roc_auc", "pr_auc", "r2"),
+    *("roc_auc", "pr_auc", "r2", "iou"),
 }
-ROUGH = {"loss", "calibration_error", "max_error"}
+ROUGH = {"loss", "perplexity", "calibration_error", "max_error"}
 """Those that better predictions of most examples need not move."""
 
 
@@ -219,7 +221,7 @@ def test_better_predictions_score_better(metric: Any, task: str, columns: int) -
 
 @Every
 def test_perfect_predictions_reach_the_best_bound(metric: Any, task: str, columns: int) -> None:
-    if metric.component != "loss":
+    if metric.component not in ("loss", "perplexity"):
         best = metric.bounds[1] if metric.higher_is_better else metric.bounds[0]
         assert metric.compute(perfect(scored(task, columns))).tolist() == [best] * M
 

@@ -17,6 +17,7 @@ from nnexp.components.layers.basic import Dropout, Linear
 from nnexp.components.layers.convolution import Conv2d
 from nnexp.components.layers.normalization import BatchNorm
 from nnexp.components.models import Cnn, LinearModel, Mlp, Model, ResidualNet, Sequential
+from nnexp.components.rbf_models import RbfNet
 from nnexp.components.recurrent_models import GruNet, LstmNet, RnnNet
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
@@ -137,6 +138,10 @@ REFERENCES: dict[str, list[tuple[Model, Shape, str]]] = {
         )
     ],
     "gru": [(GruNet(units=5, bidirectional=True), (2, 8), "gru5 linearout")],
+    "rbf": [
+        (RbfNet(), ROW, "rbf32 linearout"),
+        (RbfNet(units=5, bias=False), IMAGE, "flatten rbf5 linearout-"),
+    ],
     "sequential": [
         (
             Sequential.model_validate(
@@ -157,12 +162,14 @@ DEFAULTS: dict[str, Model] = {
     "rnn": RnnNet(units=8),
     "lstm": LstmNet(units=8),
     "gru": GruNet(units=8),
+    "rbf": RbfNet(),
     "sequential": Sequential.model_validate({"layers": ["flatten", "linear"]}),
 }
 
 
 def test_every_model_has_a_reference() -> None:
-    assert set(REFERENCES) == set(DEFAULTS) == set(Model.registered)
+    words = {"skip_gram", "cbow"}  # test_words.py
+    assert set(REFERENCES) | words == set(DEFAULTS) | words == set(Model.registered)
 
 
 @pytest.mark.parametrize(

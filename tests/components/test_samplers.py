@@ -162,3 +162,11 @@ def test_losses_that_are_all_zero_or_infinite_leave_a_law() -> None:
         sampler.observe(state, torch.arange(5)[None], torch.full((1, 5), value))
         sampler.renew(state)
         torch.testing.assert_close(state["chances"], torch.full((1, 5), 0.2).double())
+
+
+@pytest.mark.parametrize("forgetting", [1 - 1e-7, 1 - 1e-9, 1 - 2**-53])
+def test_a_stream_that_hardly_forgets_draws_from_all_of_the_past_alike(forgetting: float) -> None:
+    rows = order(Stream(forgetting=forgetting), keys=keys(500)).view(500, ROWS, 8)
+    ages = (ROWS - 2 - rows[:, -1, 1:]).flatten().numpy()
+    drawn = np.bincount(ages, minlength=ROWS - 1) / len(ages)
+    np.testing.assert_allclose(drawn, np.full(ROWS - 1, 1 / (ROWS - 1)), atol=0.01)

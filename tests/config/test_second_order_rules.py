@@ -9,6 +9,7 @@ import pytest
 from nnexp.components.losses import Loss
 from nnexp.config.experiment import Experiment
 from nnexp.config.rules import without_data
+from nnexp.config.second_order import with_model
 from nnexp.errors import ConfigError
 from nnexp.train.program import Signature, check_model
 
@@ -57,6 +58,7 @@ def test_lbfgs_needs_all_examples_at_each_update() -> None:
     batch = {"training": {"batch_size": 64}}
     assert problems_of("lbfgs", **batch) == ["training.batch_size"]
     assert problems_of("gauss_newton", **batch) == []
+    assert problems_of("lbfgs", augmentation=["noise"]) == ["augmentation"]
     for sampler in ("class_balanced", {"name": "uniform", "replacement": True}):
         assert problems_of("lbfgs", sampler=sampler) == ["sampler"]
         assert problems_of("gauss_newton", sampler=sampler) == []
@@ -70,6 +72,22 @@ def test_gauss_newton_needs_a_loss_with_curvature() -> None:
     }  # fmt: skip
     assert refused == {"hinge", "multilabel_hinge", "l1", "l2_distance"}
     assert problems_of("lbfgs", loss="hinge") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "refused"),
+    [
+        ("lbfgs", "dense", False),
+        ("gauss_newton", "dense", True),
+        ("lbfgs", "words", True),
+        ("gauss_newton", "words", True),
+        ("adam", "words", False),
+    ],
+)
+def test_tasks_without_one_row_of_outputs(name: str, task: str, refused: bool) -> None:
+    keys = {"data": {"source": "digits"}, "model": "linear", "task": task, "optimizer": name}
+    found = [p.message for p in with_model(Experiment.model_validate(keys), [], 10)]
+    assert found == ([f"{name} is not for the task {task}"] if refused else [])
 
 
 def model_problem(optimizer: str, model: Any) -> str:

@@ -15,11 +15,13 @@ from nnexp.components.preprocessing import (
     Log1p,
     MinMax,
     OneHot,
+    Ordinal,
     Pca,
     PcaWhiten,
     Quantile,
     Standardize,
     Step,
+    Tokenize,
     ZcaWhiten,
 )
 from nnexp.components.table import Features, Table
@@ -368,17 +370,20 @@ STORED = {
     "log1p": Log1p(columns=["mean area", "worst *"]),
     "min_max": MinMax(low=-1.0),
     "one_hot": OneHot(columns=["c"]),
+    "ordinal": Ordinal(),
     "pca": Pca(components=0.9),
     "pca_whiten": PcaWhiten(columns=["worst *"]),
     "quantile": Quantile(quantiles=10),
     "standardize": Standardize(factors={"mean area": 0.5}),
+    "tokenize": Tokenize(columns=["c"], unit="character"),
     "zca_whiten": ZcaWhiten(components=3, columns=["mean *"]),
 }
 
 
 def table_for(step):
     """A table with text for the step that needs it."""
-    return mixed(gaps=False) if step.component == "one_hot" else BreastCancer().load()
+    words = step.component in ("one_hot", "ordinal", "tokenize")
+    return mixed(gaps=False) if words else BreastCancer().load()
 
 
 class TestStorage:

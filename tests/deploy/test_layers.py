@@ -10,7 +10,8 @@ import torch
 
 from nnexp.components.layer import Context, Layer, flat
 from nnexp.deploy.graph import Graph
-from nnexp.deploy.layers import CONVERT, Place, unknown
+from nnexp.deploy.layers import CONVERT, unknown
+from nnexp.deploy.place import Flow, Place
 from nnexp.registry import choose
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -57,6 +58,30 @@ CASES: list[tuple[Any, tuple[int, ...]]] = [
     ({"name": "elu", "alpha": 1.4}, TABLE),
     *((kind.model_fields["name"].default, IMAGE) for kind in CONVERT if "act" in kind.__module__),
 ]
+EMBEDDING = {"name": "embedding", "width": 4, "codes": 7}
+SEQUENCES: list[list[Any]] = [
+    [EMBEDDING],
+    [{"name": "embed_columns", "codes": [0, 5, 0, 3, 2, 6, 0, 4, 9], "width": 2}],
+    [EMBEDDING, "mean_over_time"],
+    [EMBEDDING, {"name": "conv1d", "channels": 3, "stride": 2}, {"name": "lstm", "units": 3}],
+    *(
+        [EMBEDDING, {"name": kind, "units": 5, "bidirectional": both, "returns": gives, **more}]
+        for kind, more in [
+            ("rnn", {}),
+            ("rnn", {"activation": "relu", "bias": False}),
+            ("lstm", {}),
+            ("gru", {}),
+        ]
+        for both in (False, True)
+        for gives in ("all", "last")
+    ),
+]
+SERIES = [
+    {"name": "lstm", "units": 4},
+    {"name": "gru", "units": 4, "bidirectional": True, "bias": False},
+    {"name": "rnn", "units": 4, "returns": "last"},
+    "mean_over_time",
+]
 BLOCKS: list[tuple[Any, tuple[int, ...]]] = [
     ([{"name": "linear", "units": 12}, "relu"], TABLE),
     ([{"name": "linear", "units": 5}], TABLE),
@@ -66,14 +91,20 @@ BLOCKS: list[tuple[Any, tuple[int, ...]]] = [
 ]
 
 
-def agrees(layers: list[Layer], shape: tuple[int, ...]) -> None:
-    """Layers after one another give the same as torch, whatever the size of the batch."""
+def agrees(layers: list[Layer], shape: tuple[int, ...], codes: bool = False) -> None:
+    """Layers after one another give the same as torch, whatever the size of the batch.
+
+    codes: the input is whole numbers, padding and unknown ones among them.
+    """
     draw = torch.Generator().manual_seed(0)
     graph, ctx = Graph(), Context(training=False)
     x = torch.randn(1, 6, *shape, generator=draw) * 3
+    if codes:
+        x = (x * 2).round().clamp_min(0)
+        x[0, 1], x[0, 2, 3:] = 0, 0
     value, y, now = graph.take("x", "float", ("N", *shape)), x, shape
     shapes: list[tuple[int, ...]] = []
-    skips: list[tuple[str, tuple[int, ...]]] = []
+    flow = Flow()
     for number, layer in enumerate(layers):
         declared = layer.trace(now, shapes)
         own = {}
@@ -84,7 +115,7 @@ def agrees(layers: list[Layer], shape: tuple[int, ...]) -> None:
         hyper = {name: getattr(layer, name) for name in type(layer).model_fields}
         y = layer.forward(y, own, hyper, ctx)
         arrays = {name: tensor[0].numpy() for name, tensor in own.items()}
-        place = Place(graph, layer, value, now, declared.output, arrays, skips)
+        place = Place(graph, layer, value, now, declared.output, arrays, flow)
         value, now = CONVERT[type(layer)](place), declared.output
     graph.give(value, "y", "float", ("N", *now))
     model = graph.model("one", ("test", "0"), 20).SerializeToString()
@@ -110,8 +141,22 @@ def test_a_block_gives_what_it_gives_in_torch(branch: Any, shape: tuple[int, ...
     agrees(flat([block]), shape)
 
 
+@pytest.mark.parametrize("given", SEQUENCES, ids=str)
+def test_sequences_of_codes_with_gaps_and_padding(given: list[Any]) -> None:
+    layers = [choose(Layer, one) for one in given]
+    agrees([layer for layer in layers if isinstance(layer, Layer)], (9,), codes=True)
+
+
+@pytest.mark.parametrize("given", SERIES, ids=str)
+def test_series(given: Any) -> None:
+    layer = choose(Layer, given)
+    assert isinstance(layer, Layer)
+    agrees([layer], SIGNAL)
+
+
 def test_every_layer_that_is_written_is_tried() -> None:
-    tried = {type(choose(Layer, given)) for given, _ in CASES}
+    given = [*(one for one, _ in CASES), *(one for layers in SEQUENCES for one in layers)]
+    tried = {type(choose(Layer, one)) for one in given}
     assert {kind.__name__ for kind in CONVERT} - {kind.__name__ for kind in tried} == {
         "Fork",
         "Join",

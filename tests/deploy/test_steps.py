@@ -15,11 +15,13 @@ from nnexp.components.preprocessing import (
     Log1p,
     MinMax,
     OneHot,
+    Ordinal,
     Pca,
     PcaWhiten,
     Quantile,
     Standardize,
     Step,
+    Tokenize,
     ZcaWhiten,
 )
 from nnexp.components.table import Features, Table
@@ -100,6 +102,7 @@ def test_steps_on_numbers(steps: list[Step]) -> None:
         [Impute(columns=["categorical"]), OneHot(columns=["c"]), OneHot(), Impute(), Pca()],
         [Impute(columns=["b", "n", "d e"]), Log1p(columns=["b"]), OneHot(), Quantile()],
         [Impute(strategy="most_frequent"), Standardize(columns=["k"]), OneHot()],
+        [Impute(columns=["numeric"]), Standardize(), Ordinal(min_frequency=9)],
     ],
 )
 def test_steps_on_gaps_and_text(steps: list[Step]) -> None:
@@ -137,6 +140,28 @@ def test_text_only() -> None:
     data = Table(features, data.target, data.classes, ("t",), data.ids)
     pipeline = fitted(data, [OneHot()])
     np.testing.assert_array_equal(through_onnx(pipeline, features), pipeline.apply(features))
+
+
+def sentences(*texts: str | None) -> Table:
+    words = np.array([*texts], object)[:, None]
+    features = Features(np.empty((len(words), 0)), (), words, ("text",))
+    return Table(features, np.arange(len(words)) % 2, ("x", "y"), ("t",), np.arange(len(words)))
+
+
+@pytest.mark.parametrize("length", [None, 2, 5])
+def test_tokens_between_blanks(length: int | None) -> None:
+    data = sentences("a b  c", "b", " c a ", "d d", "a new one is here", "b q", None, "")
+    pipeline = fitted(data, [Tokenize(unit="token", length=length)])
+    for rows in (slice(None), slice(6, 8), slice(1, 2)):
+        features = data.features.rows(np.arange(len(data))[rows])
+        np.testing.assert_array_equal(through_onnx(pipeline, features), pipeline.apply(features))
+
+
+def test_words_and_characters_are_refused() -> None:
+    data = sentences("a b", "b", "c", "d")
+    for step in (Tokenize(), Tokenize(unit="character"), Tokenize(unit="token", lower=True)):
+        with pytest.raises(UsageError, match=f"tokenize \\(unit: {step.unit}.* no form in ONNX"):
+            through_onnx(fitted(data, [step]), data.features)
 
 
 def test_the_quantiles_of_the_normal_distribution() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnexp.components.metrics.metric import Metric
 from nnexp.errors import UsageError
 from nnexp.report import plots
 from nnexp.report.plots import learning_curves
@@ -100,3 +101,10 @@ def test_a_stopped_member_does_not_hold_the_mean_back() -> None:
     epoch, values = plots._aligned([{"dev/loss": np.array([4.0])}, curve(2)], "dev/loss")
     assert epoch.tolist() == [1, 2]
     np.testing.assert_allclose(plots._over_members(np.nanmean, values), [(4 + 2.1) / 2, 0.6])
+
+
+@pytest.mark.parametrize("name", sorted(Metric.registered))
+def test_every_metric_is_better_on_the_side_it_says(name: str) -> None:
+    metric = Metric.registered[name]
+    assert issubclass(metric, Metric)
+    assert plots._higher_is_better(f"dev/{name}") == metric.higher_is_better

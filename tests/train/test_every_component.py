@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,10 +21,11 @@ from nnexp.train.state import TrainState
 
 ROW, IMAGE, SIGNAL = (6,), (2, 6, 6), (2, 8)
 HEAD: list[Any] = ["flatten", "linear"]
-BARE = {"global_avg_pool", "global_max_pool", "linear", "mean_over_time", "residual"}
+BARE = {"global_avg_pool", "global_max_pool", "linear", "mean_over_time", "rbf", "residual"}
 """Layers that give a row."""
 
 NEEDS: dict[str, dict[str, Any]] = {
+    "augmentation.resize": {"low": 5, "high": 9},
     "layer.conv2d": {"channels": 3},
     "layer.conv1d": {"channels": 3},
     "layer.conv_transpose2d": {"channels": 3},
@@ -33,6 +35,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "layer.lstm": {"units": 4},
     "layer.gru": {"units": 4, "returns": "last"},
     "layer.linear": {"units": 5},
+    "layer.rbf": {"units": 5},
     "layer.reshape": {"shape": [2, 3]},
     "layer.residual": {"layers": [{"name": "linear", "units": 6}, "relu"]},
     "model.sequential": {"layers": [{"name": "linear", "units": 5}, "tanh", "linear"]},
@@ -47,9 +50,16 @@ EXCUSED = {
 SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(["conv1d", "max_pool1d", "avg_pool1d"], SIGNAL),
     **dict.fromkeys(["rnn", "lstm", "gru", "mean_over_time"], SIGNAL),
-    **dict.fromkeys(["linear", "reshape", "residual", "layer_norm"], ROW),
+    **dict.fromkeys(["linear", "reshape", "residual", "layer_norm", "rbf"], ROW),
     **dict.fromkeys(["embedding", "embed_columns"], ROW),
 }
+
+
+WORDS = {
+    *(("model", "skip_gram"), ("model", "cbow"), ("layer", "word_input")),
+    *(("layer", "word_output"), ("loss", "negative_sampling")),
+}
+"""They take running text."""
 
 
 def spec(family: str, name: str) -> Any:
@@ -59,6 +69,10 @@ def spec(family: str, name: str) -> Any:
 def case(family: str, name: str) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Keys of an experiment that has the component, and the shape of its examples."""
     one = spec(family, name)
+    if (family, name) in WORDS:
+        model = {"name": name if family == "model" else "skip_gram", "width": 4, "window": 2}
+        drops = {"shrink": True, "subsample": 0.1}
+        return {"model": model | drops, "loss": "negative_sampling", "task": "words"}, (40,)
     if family == "layer":
         shape = SHAPES.get(name, IMAGE)
         head = ["linear"] if name in BARE else HEAD
@@ -70,6 +84,8 @@ def case(family: str, name: str) -> tuple[dict[str, Any], tuple[int, ...]]:
         return {"model": one}, IMAGE if name == "cnn" else ROW
     if family == "regularization":
         return {"regularization": {name: REGULARIZATION.get(name, 0.01)}}, ROW
+    if family == "augmentation":
+        return {"augmentation": [one]}, IMAGE
     return {family: one}, ROW
 
 
@@ -82,6 +98,7 @@ CASES = [
     for family in (
         *("layer", "activation", "model", "initialization", "loss"),
         *("regularization", "optimizer", "schedule", "sampler"),
+        "augmentation",
     )
     for name in sorted(FAMILIES[family].registered)
     if f"{family}.{name}" not in EXCUSED
@@ -112,7 +129,13 @@ def trained_pack(
         }
         members.append(experiment(**all_keys))
     made: Pack = pack(members, shape, classes(keys.get("loss")))
-    if task != "classification":
+    if (family, name) in WORDS:
+        assert made.feed.inputs is not None
+        made.feed.inputs = made.feed.inputs.mul(3).long().abs().clamp(max=6)
+        made.feed.counts = np.bincount(made.feed.inputs.flatten().numpy(), minlength=7)[None]
+        rows, names = made.signature.train_rows, tuple("abcdefg")
+        made.signature = Signature(shape, 7, rows, names)
+    elif task != "classification":
         values = torch.nn.functional.one_hot(made.feed.targets, 3)
         made.feed.targets = values.to(made.feed.inputs.dtype)  # type: ignore[union-attr]
         made.feed.counts, made.signature = None, Signature(shape, 3, made.signature.train_rows)

@@ -104,7 +104,7 @@ def test_every_loss_with_every_activation_and_normalization(
         activation,
         "linear",
     ]
-    for loss in Loss.registered:
+    for loss in set(Loss.registered) - {"negative_sampling"}:  # of words only: test_words.py
         working, x, y = working_of(experiment, pack, loss, layers, (3,))
         assert difference(working, x, y) < 1e-7, loss
 

@@ -343,7 +343,7 @@ def test_gradients_in_closed_form_are_autograds(
 def test_what_has_a_closed_form_is_tested() -> None:
     layers = {name for name, layer in Layer.registered.items() if layer.closed_form()}
     assert layers == {
-        *("batch_norm", "linear", "flatten", "reshape", "dropout"),
+        *("batch_norm", "linear", "flatten", "reshape", "dropout", "rbf"),
         *("identity", "step", "relu", "leaky_relu", "softplus", "sigmoid", "tanh"),
         *("scaled_tanh", "tanh_linear", "elu", "selu", "softmax"),
     }

@@ -75,7 +75,7 @@ class Chance:
         """True with probability p, bool `[M, B, 1]`; None if it is certain."""
         if isinstance(p, float) and p == 1.0:
             return None
-        return (self.uniform(1, 2) + 1.0) * 0.5 < per_member(p, 3)
+        return torch.lt((self.uniform(1, 2) + 1.0) * 0.5, per_member(p, 3))
 
     def _bits(self, count: int, of: int) -> torch.Tensor:
         stream = streams.key(streams.AUGMENTATION, self.step, self.number, of)

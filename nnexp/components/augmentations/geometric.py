@@ -170,9 +170,7 @@ class Flip(Geometric):
     name: Literal["flip"] = "flip"
     also = ("mirror", "random_flip", "horizontal_flip")
     direction: Literal["horizontal", "vertical"] = param("horizontal", "what changes places")
-    p: float = param(
-        0.5, "probability that an example is mirrored", ge=0, le=1, per_member=True
-    )
+    p: float = param(0.5, "probability that an example is mirrored", ge=0, le=1, per_member=True)
 
     def matrix(self, hyper: Hyper, chance: Chance, shape: tuple[int, int]) -> torch.Tensor:
         like = chance.uniform(1)[..., 0]

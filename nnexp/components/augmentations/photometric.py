@@ -42,7 +42,7 @@ class Brightness(Augmentation):
 
     def apply(self, x: torch.Tensor, hyper: Hyper, chance: Chance) -> torch.Tensor:
         change = chance.uniform(1) * per_member(hyper["strength"], 3)
-        return x + _each(_where(chance, hyper, change), x)
+        return torch.add(x, _each(_where(chance, hyper, change), x))
 
 
 class Noise(Augmentation):

@@ -61,8 +61,8 @@ class Corpus(Dataset):
     def load(self, root: Path = Path(), *, labelled: bool = True) -> Table:
         files = self._files(root)
         counts: Counter[str] = Counter()
-        for words in self._words(files):
-            counts.update(words)
+        for piece in self._words(files):
+            counts.update(piece)
         words = tuple(self._known or self._vocabulary(counts))
         index = {word: number for number, word in enumerate(words)}
         numbers = self._numbers(files, index, sum(counts.values()))

@@ -68,11 +68,7 @@ def read_columns(
     strict: DataError for `types` of columns that the file does not have; else they are ignored.
     DataError with the line where the file can't be read so.
     """
-    form = replace(form, encoding=form.encoding or _encoding(path))
-    with _opened(path, form.encoding) as file:
-        form, first = _inferred(path, file, form)
-    names, named = _header(path, first, form)
-    form = replace(form, header=named)
+    form, names = read_names(path, form)
     wanted = {
         position(path, key, names, "types"): kind
         for key, kind in types.items()
@@ -82,7 +78,7 @@ def read_columns(
     examples: dict[int, str] = {}
     while True:
         with _opened(path, form.encoding) as file:
-            reading = _Reading(path, form, names, named, frozenset(text))
+            reading = _Reading(path, form, names, form.header is True, frozenset(text))
             reading.run(file)
         examples |= reading.examples
         for i in sorted(examples):
@@ -91,6 +87,15 @@ def read_columns(
         if not reading.mixed:
             return reading.columns(examples)
         text |= reading.mixed  # their first blocks were read as numbers: again, as text
+
+
+def read_names(path: Path, form: Form) -> tuple[Form, tuple[str, ...]]:
+    """The form of a file, with nothing left open, and the names of its columns. DataError."""
+    form = replace(form, encoding=form.encoding or _encoding(path))
+    with _opened(path, form.encoding) as file:
+        form, first = _inferred(path, file, form)
+    names, named = _header(path, first, form)
+    return replace(form, header=named), names
 
 
 class _Reading:

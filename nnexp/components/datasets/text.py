@@ -18,6 +18,7 @@ from nnexp.components.datasets.delimited import (
     Form,
     position,
     read_columns,
+    read_names,
     read_text,
 )
 from nnexp.components.table import Features, Table, as_target, existing_file, file_info
@@ -280,9 +281,10 @@ class Sequences(_Sequences):
     ) -> tuple[Columns, np.ndarray, tuple[str, np.ndarray] | None]:
         """The columns, the texts `[n]`, and name and values of the target if there is one."""
         form = Form(self.separator, self.header, None, self.encoding, ("",))
-        types: dict[int | str, Any] = {self.text: "categorical"}
+        form, names = read_names(path, form)
+        types: dict[int | str, Any] = {position(path, self.text, names, "text"): "categorical"}
         if labelled and self.labels == "per_token":
-            types[self.target] = "categorical"
+            types[position(path, self.target, names, "target")] = "categorical"
         columns = read_columns(path, form, types)
         texts = columns.values[position(path, self.text, columns.names, "text")]
         if not labelled:

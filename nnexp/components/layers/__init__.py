@@ -7,6 +7,7 @@ from nnexp.components.layers import (
     embedding,
     normalization,
     pooling,
+    rbf,
     recurrent,
     residual,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "embedding",
     "normalization",
     "pooling",
+    "rbf",
     "recurrent",
     "residual",
 ]

@@ -139,8 +139,8 @@ class Perplexity(Metric):
 
     name: Literal["perplexity"] = "perplexity"
     also = ("ppl",)
-    tasks = ("classification", "dense")
-    bounds = (0.0, math.inf)
+    tasks = ("classification", "dense", "words")
+    bounds = (1.0, math.inf)
 
     def compute(self, scored: Scored) -> torch.Tensor:
         return scored.losses.double().mean(1).exp()

@@ -126,7 +126,9 @@ class Tokenize(Step):
         return None
 
     def _after(self, kinds: Kinds) -> Kinds:
-        return replace(kinds, numeric=(), text=(), made=(f"{escape(kinds.text[0])}:*",))
+        return replace(
+            kinds, numeric=(), text=(), made=tuple(f"{escape(name)}:*" for name in kinds.text)
+        )
 
     def _fit(self, rows: TrainingRows) -> State:
         counts: Counter[str] = Counter()
