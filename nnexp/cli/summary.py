@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnexp.cli.console import (
@@ -39,8 +39,21 @@ def show_summary(summary: Mapping[str, Any], seconds: float | None = None) -> No
         head.append("95 % interval")
     say_table(head, rows, right=range(1, len(head)), indent=2)
     say("  " + _course(summary, seconds), "dim")
+    if summary.get("baselines"):
+        _show_baselines(summary, parts)
     if is_group and summary.get("diverged"):
         warn(f"{summary['diverged']} of {summary['members']} members diverged")
+
+
+def _show_baselines(summary: Mapping[str, Any], parts: Sequence[str]) -> None:
+    """The primary metric of the network and of each baseline; of a group the means."""
+    primary = summary["primary"]
+    rows: list[list[Cell]] = []
+    for name, scores in summary["baselines"].items():
+        shown = [value((scores.get(part) or {}).get(primary)) for part in parts]
+        rows.append([name, *shown, f"{scores['parameters']:,}"])
+    head = [f"baselines: {primary}", *parts, "parameters"]
+    say_table(head, rows, right=range(1, len(head)), indent=2)
 
 
 def _course(summary: Mapping[str, Any], seconds: float | None) -> str:

@@ -5,6 +5,7 @@ Importing this package registers all of it; none of it imports torch.
 
 from nnexp.components import (
     augmentations,
+    baselines,
     datasets,
     from_run,
     inits,
@@ -26,6 +27,7 @@ from nnexp.components import (
 
 __all__ = [
     "augmentations",
+    "baselines",
     "datasets",
     "from_run",
     "inits",

@@ -80,6 +80,8 @@ class Context:
     """How often training has each class, `[M or 1, C]`; only of running text."""
     words: Windows | None = field(default=None, init=False)
     """The pairs of running text, once its first layer has made them."""
+    target: torch.Tensor | None = None
+    """In training the examples' targets, for a loss that computes the last layer itself."""
     kept: dict[int, Any] = field(default_factory=dict, init=False)
     """What a layer's `forward` keeps for its `pull`, by the layer's number."""
     skips: list[Any] = field(default_factory=list, init=False)

@@ -53,6 +53,22 @@ class Loss(Spec, family="loss"):
         """`[M, B]` from outputs `[M, B, K]` and targets `[M, B]` (class) or `[M, B, K]`."""
         raise AssertionError(f"{type(self).__name__} has no per_example")
 
+    narrow_from: ClassVar[int | None] = None
+    """From so many outputs on training takes `of_head`, which computes only those it needs."""
+
+    def of_head(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        target: torch.Tensor,
+    ) -> torch.Tensor:
+        """`per_example` of the outputs hidden · weight + bias, `[M, B]`.
+
+        hidden: `[M, B, H]`. weight: `[M, H, K]`. bias: `[M, 1, K]`. target: `[M, B]`.
+        """
+        raise AssertionError(f"{type(self).__name__} has no of_head")
+
     def of_windows(
         self, hidden: torch.Tensor, windows: Windows, table: torch.Tensor, ctx: Context
     ) -> torch.Tensor:

@@ -17,7 +17,8 @@ class _RecurrentNet(Model):
     """What the presets share.
 
     Codes, as `tokenize` makes them, pass an embedding first; a row of numbers is a series with one
-    channel; (channels, length) is taken as it is.
+    channel; (channels, length) is taken as it is. Of an image each column of pixels is a step, as
+    files of arrays [n, channels, length] are read as grey images.
     """
 
     layer: ClassVar[type[Rnn] | type[Lstm] | type[Gru]]
@@ -62,8 +63,10 @@ class _RecurrentNet(Model):
 
     def _first(self, inputs: Shape, fit: Fit) -> list[Layer]:
         """What makes a sequence `(C, T)` of an example."""
-        if len(inputs) > 1:
+        if len(inputs) == 2:
             return []
+        if len(inputs) == 3:
+            return [Reshape(shape=[inputs[0] * inputs[1], inputs[2]])]
         return (
             [Embedding(width=self.embedding)] if any(fit.codes) else [Reshape(shape=[1, *inputs])]
         )

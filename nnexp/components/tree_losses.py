@@ -95,8 +95,8 @@ class HierarchicalSoftmax(Loss):
     """−Σ log σ(±a_n) over the nodes on the way to the class in a binary tree of the classes.
 
     The network has an output for each of the C − 1 inner nodes. The tree is Huffman's for the
-    training examples (frequent classes are near the root), balanced, or your own: `codes`, or a
-    file with a line a class: its name, white space, and its way as 0s and 1s.
+    training examples (frequent classes are near the root), balanced, or your own. With 1,000
+    outputs or more, training computes those on the way only.
 
     Formula: p(c) = Π_n σ(s_n a_n), s_n = ±1 for the two children of node n
     Use: with very many classes: of an example only the nodes on its way learn. With few,
@@ -108,16 +108,18 @@ class HierarchicalSoftmax(Loss):
     name: Literal["hierarchical_softmax"] = "hierarchical_softmax"
     also = ("hs", "tree_softmax")
     tasks = ("classification", "dense", "words")
+    narrow_from = 1000
     tree: Literal["huffman", "balanced"] = param("huffman", "shape of the tree, without `codes`")
-    codes: dict[str, str] | None = param(None, "class: its way from the root as 0s and 1s")
-    file: str | None = param(None, "a file with such codes, read when training begins")
+    codes: dict[str, str] | str | None = param(
+        None, "class: its way from the root as 0s and 1s; or a file with a line of both a class"
+    )
     _nodes: torch.Tensor | None = PrivateAttr(None)  # [M or 1, C, D]
     _signs: torch.Tensor | None = PrivateAttr(None)
 
     def with_paths(self, root: Path) -> Self:
-        if self.file is None:
+        if not isinstance(self.codes, str):
             return self
-        return self.model_copy(update={"codes": read_codes(root, self.file), "file": None})
+        return self.model_copy(update={"codes": read_codes(root, self.codes)})
 
     def outputs(self, targets: int) -> int:
         if targets < 2:
@@ -125,7 +127,7 @@ class HierarchicalSoftmax(Loss):
         return targets - 1
 
     def knowing(self, classes: Sequence[str], counts: np.ndarray) -> Self:
-        if self.codes is not None:
+        if isinstance(self.codes, dict):
             trees = [Tree.of_codes(self._codes_of(self.codes, classes))]
         elif self.tree == "balanced":
             trees = [Tree.of_codes(balanced(len(classes)))]
@@ -138,13 +140,30 @@ class HierarchicalSoftmax(Loss):
         return found
 
     def weigh(self, classes: Sequence[str], counts: np.ndarray) -> np.ndarray:
-        if self.codes is not None:  # told before training
+        if isinstance(self.codes, dict):  # told before training
             Tree.of_codes(self._codes_of(self.codes, classes))
         return super().weigh(classes, counts)
 
     def per_example(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         nodes, signs = self._way(outputs, target)
         scores = outputs.gather(2, nodes.flatten(2)).view(signs.shape)
+        return (functional.softplus(-signs * scores) * signs.abs()).sum(-1)
+
+    def of_head(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        target: torch.Tensor,
+    ) -> torch.Tensor:
+        nodes, signs = self._way(weight[:, None, 0], target)
+        members, rows, depth = nodes.shape
+        index = nodes.view(members, 1, -1)
+        columns = weight.gather(2, index.expand(-1, weight.shape[1], -1))
+        columns = columns.view(members, -1, rows, depth)
+        scores = torch.einsum("mbh,mhbd->mbd", hidden, columns)
+        if bias is not None:
+            scores = scores + bias.gather(2, index).view(nodes.shape)
         return (functional.softplus(-signs * scores) * signs.abs()).sum(-1)
 
     def gradient(

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from nnexp.components.augmentations.base import Augmentation
 from nnexp.components.augmentations.warp import Border
+from nnexp.components.baselines import Baseline
 from nnexp.components.datasets import Dataset
 from nnexp.components.inits import Auto, Initializer
 from nnexp.components.losses import Loss, Task
@@ -212,4 +213,10 @@ class Experiment(Spec):
     training: Training = param(Training(), "length, batches, stopping, arithmetic")
     metrics: list[OneOf[Metric]] | None = param(
         None, "what is recorded", when="null: all that suit the task; the first is the primary one"
+    )
+    baselines: list[OneOf[Baseline]] = param(
+        [],
+        "standard models that are fitted and scored on the same examples, beside the network",
+        max_length=100,
+        also=("baseline", "references"),
     )

@@ -15,6 +15,7 @@ from nnexp.components.layers.normalization import BatchNorm
 from nnexp.components.losses import Loss, Task
 from nnexp.components.metrics.metric import Metric
 from nnexp.components.models import Sequential
+from nnexp.components.optimizers.rules import Momentum
 from nnexp.components.schedules import Cosine, OneCycle
 from nnexp.components.table import Table
 from nnexp.config import augmenting, second_order
@@ -36,6 +37,7 @@ def without_data(experiment: Experiment) -> list[Problem]:
         _weight_decay,
         _class_weights,
         _schedule,
+        _momentum,
         second_order.without_data,
         augmenting.without_data,
     )
@@ -237,6 +239,15 @@ def _schedule(experiment: Experiment) -> Iterator[Problem]:
     warmup = schedule.warmup
     if warmup is not None and (warmup.epochs is None) == (warmup.steps is None):
         yield Problem("", "schedule.warmup", "give exactly one of `epochs` and `steps`")
+
+
+def _momentum(experiment: Experiment) -> Iterator[Problem]:
+    optimizer = experiment.optimizer
+    if isinstance(optimizer, Momentum) and optimizer.start != "zero" and optimizer.form != "average":
+        yield Problem(
+            "", "optimizer.start", "only `form: average` may start with the first gradient",
+            optimizer.start, "zero",
+        )  # fmt: skip
 
 
 def _metrics_of(tasks: Sequence[Task]) -> list[str]:

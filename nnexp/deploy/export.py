@@ -199,12 +199,13 @@ def _labels(graph: Graph, pipeline: Pipeline, loss: Loss, out: str) -> None:
 
 
 def _classes(graph: Graph, pipeline: Pipeline, loss: Loss, out: str, shape: Shape) -> None:
-    """The class's name, and each class's probability (or score, where the loss gives none)."""
+    """The class's name, and each class's probability; of other losses the network's outputs."""
     assert pipeline.classes is not None
     kind, name = type(loss), "scores"
     positions = shape[1:]
-    own = kind.decide is not Loss.decide or kind.probabilities is not Loss.probabilities
-    if own and kind not in (CrossEntropy, BinaryCrossEntropy):
+    if kind is not BinaryCrossEntropy and (
+        kind.decide is not Loss.decide or shape[0] != len(pipeline.classes)
+    ):
         raise UsageError(f"loss: {loss.component} has no form in ONNX: can't be exported")
     if kind is BinaryCrossEntropy:
         other = graph.add("Sigmoid", graph.add("Neg", out))

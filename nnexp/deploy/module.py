@@ -10,6 +10,7 @@ import numpy as np
 
 from nnexp import streams
 from nnexp.components.layer import Context
+from nnexp.config.plugins import plugged
 from nnexp.data.prepare import Pipeline
 from nnexp.deploy.stored import Stored, example_of, read_stored
 from nnexp.errors import UsageError
@@ -123,7 +124,11 @@ class Network(torch.nn.Module):
 
 
 def load_module(
-    path: str | PathLike[str], *, preprocessing: bool = True, member: int | None = None
+    path: str | PathLike[str],
+    *,
+    preprocessing: bool = True,
+    member: int | None = None,
+    plugins: Sequence[str | PathLike[str]] = (),
 ) -> Network:
     """A trained run as a torch module in evaluation mode, on the CPU.
 
@@ -131,10 +136,13 @@ def load_module(
     preprocessing: whether it takes raw numbers (preprocessing is then inside, and values come out
     in the target's units), or examples that are already prepared.
 
-    Nothing in a run can execute code; one that was trained with a plugin needs it loaded before.
+    plugins: Python files with components of one's own that the run was trained with; they are run,
+    and nothing else can execute code: what is in a run never does.
+
     Raises RunError, and UsageError if preprocessing is not one linear map (text, missing values).
     """
-    stored = read_stored(Path(path), member)
+    with plugged([Path(file) for file in plugins]):
+        stored = read_stored(Path(path), member)
     if preprocessing:
         _affine(stored.pipeline)
     return Network(stored, preprocessing)

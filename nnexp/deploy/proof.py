@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnexp.components.losses import BinaryCrossEntropy, CrossEntropy, MultilabelBce
 from nnexp.components.preprocessing import Impute, OneHot
 from nnexp.components.table import Features
 from nnexp.data.prepare import Pipeline
@@ -19,6 +20,8 @@ from nnexp.lazy import torch
 from nnexp.runs.plan import arranged, load, relocated
 from nnexp.train.program import by_position
 
+PROBABLE = (CrossEntropy, BinaryCrossEntropy, MultilabelBce)
+"""Losses whose probabilities are written into the model; of others its outputs come out."""
 MOST, CHUNK = 2000, 250
 """Examples that are tried at most, and at once."""
 
@@ -148,12 +151,11 @@ def expectation(stored: Stored, features: Features) -> tuple[np.ndarray, np.ndar
             return values, None
         if pipeline.task == "dense":
             flat = by_position(out)[0]
-            chances = loss.probabilities(flat)
-            flat = flat if chances is None else chances
-            scores = flat.transpose(1, 2).reshape(out.shape[1:])
             index = loss.decide(flat).view(len(inputs), *out.shape[3:])
+            found = loss.probabilities(flat) if type(loss) in PROBABLE else None
+            scores = (flat if found is None else found).transpose(1, 2).reshape(out.shape[1:])
         else:
-            found = loss.probabilities(out)
+            found = loss.probabilities(out) if type(loss) in PROBABLE else None
             scores, index = (out if found is None else found)[0], loss.decide(out)[0]
     labels = index.numpy()
     if pipeline.classes is not None:

@@ -22,6 +22,7 @@ from nnexp.errors import (
 )
 from nnexp.lazy import torch
 from nnexp.runs import record
+from nnexp.runs.baselines import check_baselines, mean_scores, score_baselines
 from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.events import Boards
 from nnexp.runs.files import append_text, write_json, write_text, writing
@@ -78,6 +79,7 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     Raises ConfigError, DataError, Diverged, Interrupted, Terminated, OutOfResources.
     """
     plan = plan_members(order.experiment, order.folder, _count(order), order.splits is not None)
+    check_baselines(plan)
     plan.notes += start_notes(plan.resolved, plan.signature(0))
     device = choose_device(plan.resolved.training.device)
     now = datetime.now(UTC)
@@ -130,6 +132,7 @@ class Execution:
         for text in self.plan.notes:
             self._note(text)
         self._form_packs(device)
+        baselines = self._baselines()
         total, summaries = 0.0, dict[int, dict[str, Any]]()
         with self._signals():
             for number, members in enumerate(self.plan.packs):
@@ -143,12 +146,15 @@ class Execution:
                     result = record.add_member(
                         home, pack, now, row, self.plan.table,
                         self._member_manifest(device), seconds / len(members),
+                        baselines[self.plan.split_of[member]],
                     )  # fmt: skip
                     summaries[member] = result.summary
         summary = summaries[0]
         if self.manifest["kind"] == "group":
             ordered = [summaries[m] for m in sorted(summaries)]
             summary = record.group_summary(ordered, self.plan.resolved.metrics or [])
+            if baselines[0]:
+                summary["baselines"] = mean_scores(baselines)
             self._finish_group(summary, pack, device, total)
         self.reporter.finished(self.run, summary, total)
         if summary["status"] == "diverged":
@@ -211,6 +217,18 @@ class Execution:
             self._log(_epoch_line(now))
             self._doubts(pack, now)
         return pack, now, before + time.perf_counter() - begun, trained
+
+    def _baselines(self) -> list[dict[str, Any]]:
+        """Of each split the baselines' scores, by name."""
+        if not self.plan.resolved.baselines:
+            return [{} for _ in self.plan.tables]
+        found, notes = zip(
+            *[score_baselines(self.plan, split) for split in range(len(self.plan.tables))],
+            strict=True,
+        )
+        for text in dict.fromkeys(note for some in notes for note in some):
+            self._note(text)
+        return list(found)
 
     def _doubts(self, pack: Pack, now: TrainState) -> None:
         """Says, once, where a schedule reacted to what was mostly noise."""

@@ -95,8 +95,16 @@ class _Described(Form):
     n: Count = 0
 
 
+class _Baseline(Form):
+    train: Metrics
+    dev: Metrics | None = None
+    test: Metrics | None = None
+    parameters: Count
+
+
 class _Summary(Form):
     status: Status
+    baselines: dict[str, _Baseline] = {}
     task: str | None = None
     primary: str
     higher_is_better: dict[str, bool] = {}

@@ -224,10 +224,16 @@ def add_member(
     table: Table,
     manifest: Mapping[str, Any],
     seconds: float,
+    baselines: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Write everything that a finished member leaves, the manifest (with checksums) last."""
+    """Write everything that a finished member leaves, the manifest (with checksums) last.
+
+    baselines: their scores on the member's split, for the summary.
+    """
     experiment = pack.members[number]
     result = outcome(pack, now, number, table)
+    if baselines:
+        result.summary["baselines"] = dict(baselines)
     prepared = pack.feed.tables[pack.feed.split_of[number]]
     arrays, plain = prepared.to_arrays()
     with writing() as files:

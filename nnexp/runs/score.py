@@ -121,11 +121,12 @@ def _score(
     experiment = relocated(experiment, data_root) if data_root is not None else experiment
     if data is not None:
         experiment, split = on_data(experiment, data), "data"
-    key = repr(experiment.data.source)
-    if key not in tables:
-        tables[key] = load(experiment)
-    table = tables[key]
     pipeline = read_pipeline(run)
+    source = experiment.data.source.knowing(pipeline.classes or ())
+    key = repr(source)
+    if key not in tables:
+        tables[key] = load(with_source(experiment, source))
+    table = tables[key]
     manifest, notes = run.read_manifest(), list[str]()
     if data is not None:
         parts: Mapping[str, np.ndarray] = {"data": np.arange(len(table))}

@@ -19,7 +19,7 @@ from nnexp.components.from_run import FromRun
 from nnexp.components.inits import Auto, GlorotNormal, Initializer
 from nnexp.components.layer import Context, Declared, Fit, Hyper, Layer, Seen, Shape, flat
 from nnexp.components.layers.activations import Activation
-from nnexp.components.layers.basic import Dropout
+from nnexp.components.layers.basic import Dropout, Linear
 from nnexp.components.layout import Entry, Layout, Scope, chosen, unknown_layer
 from nnexp.components.losses import Loss
 from nnexp.components.metrics.metric import Metric
@@ -296,6 +296,9 @@ class Program:
             if self.task == "words" and index == len(self.stages) - 1:
                 assert ctx.words is not None
                 return self.loss.of_windows(x, ctx.words, own["weight"], ctx)[..., None]
+            if ctx.target is not None and index == len(self.stages) - 1:
+                bias = own.get("bias")
+                return self.loss.of_head(x, own["weight"], bias, ctx.target)[..., None]
             y = stage.layer.forward(x, own, stage.hyper, ctx)
             if tape is not None:
                 into = {name: grads[at] for name, at in stage.params}
@@ -315,6 +318,24 @@ class Program:
             if dx is not None:
                 dy = dx
 
+    def training_losses(
+        self,
+        params: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        x: torch.Tensor,
+        target: torch.Tensor,
+        ctx: Context,
+    ) -> torch.Tensor:
+        """Each example's loss `[M, B]`, of as few of the outputs as it needs; see `forward`."""
+        if not self.is_narrow:
+            return self.losses(self.forward(params, buffers, x, ctx), target)
+        ctx.target = target
+        return self._weighed(self.forward(params, buffers, x, ctx)[..., 0], target)
+
+    def _weighed(self, losses: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        weights = self.weights_of(target)
+        return losses if weights is None else losses * weights.to(losses.dtype)
+
     def losses(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Each example's loss `[M, B]`, class weights included.
 
@@ -324,18 +345,13 @@ class Program:
             return self._dense_losses(by_position(outputs), target.flatten(2))
         if self.task == "words":  # then `forward` has come to the losses already
             return outputs[..., 0]
-        losses = self.loss.per_example(outputs, target)
-        weights = self.weights_of(target)
-        return losses if weights is None else losses * weights.to(losses.dtype)
+        return self._weighed(self.loss.per_example(outputs, target), target)
 
     def _dense_losses(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """From outputs `[M, B, P, K]` and targets `[M, B, P]`."""
         there = target >= 0
         right = target.clamp_min(0).flatten(1)
-        losses = self.loss.per_example(outputs.flatten(1, 2), right)
-        weights = self.weights_of(right)
-        if weights is not None:
-            losses = losses * weights.to(losses.dtype)
+        losses = self._weighed(self.loss.per_example(outputs.flatten(1, 2), right), right)
         losses = torch.where(there, losses.view(there.shape), 0.0)
         return losses.sum(2) / there.sum(2).clamp_min(1)
 
@@ -368,8 +384,16 @@ class Program:
         )
         self._first = next(i for i, stage in enumerate(self.stages) if stage.params)
         is_flat = not self.signature.positions
+        few, last = self.loss.narrow_from, self.stages[-1].layer
+        self.is_narrow = (
+            few is not None
+            and self.outputs >= few
+            and self.members[0].task == "classification"
+            and isinstance(last, Linear)
+        )
         self.closed_form = (
             is_flat
+            and not self.is_narrow
             and self.loss.closed_form()
             and all(
                 stage.layer.closed_form() and not (stage.frozen and stage.buffers)

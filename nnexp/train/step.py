@@ -99,8 +99,7 @@ class Working:
         ctx = Context(training=True, members=program.dropout_keys, step=step)
         if program.closed_form:
             return self._closed_form(leaves, x, y, ctx)
-        outputs = program.forward(leaves, self.buffers, x, ctx)
-        losses = program.losses(outputs, y)
+        losses = program.training_losses(leaves, self.buffers, x, y, ctx)
         # The mean over examples is taken afterwards: one node fewer in a small graph. (Giving
         # its gradient to `grad` would be none more, but that imports sympy, for 0.3 s.)
         derived = torch.autograd.grad(losses.sum(), leaves)
@@ -115,7 +114,7 @@ class Working:
         with torch.no_grad():
             views = program.layout.views(params.to(program.compute_dtype))
             ctx = Context(training=True, members=program.dropout_keys, step=step)
-            return program.losses(program.forward(views, self.buffers, x, ctx), y)
+            return program.training_losses(views, self.buffers, x, y, ctx)
 
     def _objective(
         self, x: torch.Tensor, y: torch.Tensor, step: int, params: torch.Tensor

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -115,6 +116,21 @@ def test_tags_are_scored_on_shorter_and_longer_rows(
     found = scored(capsys, only(runs), "--data", str(other))
     assert found["metrics"]["accuracy"] == 1.0
     assert found["examples"] == 2
+
+
+def test_series_of_numbers_are_sequences(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The class is whether a bump comes before a dip; [n, channels, length], read step by step."""
+    random = np.random.default_rng(0)
+    x, y = 0.1 * random.standard_normal((200, 2, 10)), np.arange(200) % 2
+    places = np.sort([random.choice(10, 2, replace=False) for _ in y], 1)
+    for row, (first, second) in enumerate(places):
+        x[row, 0, first], x[row, 0, second] = (2, -2) if y[row] else (-2, 2)
+    np.savez(tmp_path / "series.npz", x=x, y=y)
+    code, runs = train({"name": "npz", "path": "series.npz"}, training={"epochs": 15})
+    assert code == 0
+    assert scored(capsys, only(runs))["metrics"]["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(

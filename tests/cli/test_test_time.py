@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from nnexp.cli.app import run
 from nnexp.cli.scoring import asked_for
@@ -20,7 +23,8 @@ data: {source: digits, split: {train: 0.6, dev: 0.2, test: 0.2}}
 model: {name: mlp, hidden: [16], dropout: 0.3}
 augmentation: [{name: rotate, degrees: 10}, noise]
 test_time: {angles: [-10, 0, 10]}
-training: {epochs: 2, batch_size: 64}
+optimizer: {name: adam, lr: 0.01}
+training: {epochs: 4, batch_size: 64}
 """
 
 
@@ -79,7 +83,24 @@ def test_predict_averages_them_too(trained: Path, tmp_path: Path) -> None:
     assert isinstance(source, Dataset)
     answers = apply_run(trained, source)
     assert answers.probabilities is not None
+    plain = apply_run(_without_views(trained, tmp_path), source)
+    assert plain.probabilities is not None
     np.testing.assert_allclose(answers.probabilities.sum(-1), 1.0, atol=1e-5)
+    assert np.abs(answers.probabilities - plain.probabilities).max() > 0.01
+
+
+def _without_views(trained: Path, folder: Path) -> Path:
+    """The same network, told to make one pass."""
+    copy = folder / "plain"
+    shutil.copytree(trained, copy)
+    config = yaml.safe_load((copy / "resolved.yaml").read_text())
+    config["test_time"] = None
+    (copy / "resolved.yaml").write_text(yaml.safe_dump(config))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    digest = hashlib.sha256((copy / "resolved.yaml").read_bytes()).hexdigest()
+    manifest["files"]["resolved.yaml"] = digest
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnexp.components.datasets import Csv, Dataset, Idx, Npy, Npz, Sequences, Text, delimited
+from nnexp.components.datasets import (
+    Corpus,
+    Csv,
+    Dataset,
+    Idx,
+    Npy,
+    Npz,
+    Sequences,
+    Text,
+    delimited,
+)
 from nnexp.components.datasets.arrays import read_idx
 from nnexp.components.table import Table
 from nnexp.errors import DataError
@@ -48,6 +58,7 @@ def sources(tmp_path):
     np.save(tmp_path / "y.npy", np.array([0.5, 1.5, 0.5]))
     np.savez(tmp_path / "a.npz", x=np.arange(6.0).reshape(3, 2), y=np.array([0, 1, 0]))
     return {
+        "corpus": Corpus(path="a.txt", min_count=1, length=4),
         "csv": Csv(path="a.csv", target="y"),
         "idx": Idx(images="images", labels="labels"),
         "npy": Npy(features="x.npy", targets="y.npy"),
@@ -105,7 +116,7 @@ class TestContract:
 def test_every_source_has_a_reference():
     builtin = {"digits", "iris", "wine", "breast_cancer", "diabetes", "linnerud"}
     drawn = {"moons", "circles", "spirals", "blobs", "correlated_gaussians", "pure_noise"}
-    files = {"csv", "parquet", "idx", "npy", "npz", "text", "sequences"}
+    files = {"csv", "parquet", "idx", "npy", "npz", "text", "sequences", "corpus"}
     assert set(ALL) == builtin | drawn | {"friedman1", "shapes", "memory"} | files
 
 

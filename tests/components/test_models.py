@@ -137,7 +137,10 @@ REFERENCES: dict[str, list[tuple[Model, Shape, str]]] = {
             "lstm5 dropout lstm5 dropout lstm5 dropout linearout",
         )
     ],
-    "gru": [(GruNet(units=5, bidirectional=True), (2, 8), "gru5 linearout")],
+    "gru": [
+        (GruNet(units=5, bidirectional=True), (2, 8), "gru5 linearout"),
+        (GruNet(units=5), IMAGE, "reshape gru5 linearout"),
+    ],
     "rbf": [
         (RbfNet(), ROW, "rbf32 linearout"),
         (RbfNet(units=5, bias=False), IMAGE, "flatten rbf5 linearout-"),
@@ -355,7 +358,6 @@ def test_a_network_gives_an_output_a_class(name: str, members: int) -> None:
     ("model", "inputs", "message"),
     [
         (Cnn(), ROW, "conv2d needs images"),
-        (LstmNet(), IMAGE, "lstm needs sequences (channels, length), not (3, 12, 12)"),
         (GruNet(output="all"), (2, 8), "its last layer gives (10, 8) an example"),
         (Cnn(), (1, 3, 3), "max_pool2d: a window of 2 does not fit into 1 × 1"),
         (

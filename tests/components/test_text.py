@@ -117,9 +117,9 @@ def test_no_token_is_in_two_parts(
 def test_words_and_a_limited_vocabulary(tmp_path: Path) -> None:
     content = "The cat sat. The dog sat. A cow sat.\n" * 3
     table = text(tmp_path, content, unit="word", length=4, lower=True, vocabulary=3, dev=0, test=0)
-    assert table.classes == (".", "sat", "the", "(other)")
+    assert table.classes == (".", "sat", "the", "(other tokens)")
     assert windows(table)[:2] == ["the cat sat .", "the dog sat ."]
-    assert followers(table)[0] == "(other)sat.the"
+    assert followers(table)[0] == "(other tokens)sat.the"
     table = text(tmp_path, content, unit="token", length=4, dev=0, test=0)
     assert windows(table)[0] == "The cat sat. The"
     assert table.sequences == {"text": ("token", 4)}
@@ -143,12 +143,12 @@ def test_another_text_is_read_with_the_same_classes(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("abc# xyz!abcd")
     other = resolved.at(tmp_path / "b.txt").load()
     assert other.classes == tuple("abcdefghijklmnopqrstuvwxyz")
-    assert windows(other) == ["abc#", " xyz", "!abc"]
-    assert followers(other) == ["bc??", "xyz?", "abcd"]
+    assert windows(other tokens) == ["abc#", " xyz", "!abc"]
+    assert followers(other tokens) == ["bc??", "xyz?", "abcd"]
     assert other.notes == ("text: 3 positions without a target: unknown there",)
     assert other.parts == {}
     limited = source.model_copy(update={"vocabulary": 20, "tokens": list("ab")})
-    assert followers(limited.at(tmp_path / "b.txt").load())[0] == "b" + "(other)" * 3
+    assert followers(limited.at(tmp_path / "b.txt").load())[0] == "b" + "(other tokens)" * 3
 
 
 def test_a_resolved_text_is_read_as_before(tmp_path: Path) -> None:

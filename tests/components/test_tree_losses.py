@@ -128,9 +128,8 @@ class TestCodes:
         (tmp_path / "tree.txt").write_text("a cat 0\ndog 10\n\nfox\t11\n")
         codes = read_codes(tmp_path, "tree.txt")
         assert codes == {"a cat": "0", "dog": "10", "fox": "11"}
-        spec = HierarchicalSoftmax(file="tree.txt").with_paths(tmp_path)
+        spec = HierarchicalSoftmax(codes="tree.txt").with_paths(tmp_path)
         assert spec.codes == codes
-        assert spec.file is None
         loss = spec.knowing(["dog", "a cat", "fox"], np.array([[1, 1, 1]]))
         p = loss.probabilities(torch.zeros(1, 1, 2))
         assert p.flatten().tolist() == pytest.approx([0.25, 0.5, 0.25])
@@ -171,3 +170,24 @@ class TestCodes:
     def test_one_class_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least 2 classes"):
             HierarchicalSoftmax().outputs(1)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_way_alone_gives_the_same_loss_and_gradient(bias: bool) -> None:
+    loss = known([[9, 4, 2, 2, 1, 1], [1, 1, 1, 5, 1, 9], [1, 1, 1, 1, 1, 1]])
+    draw = torch.Generator().manual_seed(0)
+    hidden = torch.randn(M, B, 4, generator=draw, dtype=torch.float64).requires_grad_()
+    weight = torch.randn(M, 4, 5, generator=draw, dtype=torch.float64).requires_grad_()
+    shift = torch.randn(M, 1, 5, generator=draw, dtype=torch.float64).requires_grad_()
+    leaves = [hidden, weight, *([shift] if bias else [])]
+    target = torch.randint(6, (M, B), generator=draw)
+    narrow = loss.of_head(hidden, weight, shift if bias else None, target)
+    outputs = hidden @ weight + (shift if bias else 0)
+    whole = loss.per_example(outputs, target)
+    torch.testing.assert_close(narrow, whole, rtol=1e-13, atol=1e-14)
+    for one, other in zip(
+        torch.autograd.grad(narrow.sum(), leaves),
+        torch.autograd.grad(whole.sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)

@@ -131,7 +131,9 @@ class TestSubsampling:
         return found
 
     def test_words_are_kept_as_often_as_the_formula_says(self) -> None:
-        ids = torch.from_numpy(np.random.default_rng(0).choice(3, (2, 40, 500), p=[0.9, 0.09, 0.01]))
+        ids = torch.from_numpy(
+            np.random.default_rng(0).choice(3, (2, 40, 500), p=[0.9, 0.09, 0.01])
+        )
         kept = self.spec(0.05)._kept(ids, self.ctx())
         for word, share in enumerate([0.9, 0.09, 0.01]):
             ratio = 0.05 / share
@@ -209,7 +211,9 @@ def test_losses_are_those_of_the_pairs(model: Any, loss: Loss) -> None:
     counts = np.arange(1, words + 1)[None].repeat(members, 0)
     loss = loss.knowing([str(i) for i in range(words)], counts)
     first, second = tables(spec, loss.outputs(words), members)
-    ids = torch.randint(words, (members, blocks, length), generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(
+        words, (members, blocks, length), generator=torch.Generator().manual_seed(2)
+    )
     ctx = context(members, words)
     ctx.counts = torch.from_numpy(counts[:1].astype(np.float64))
     hidden = spec.forward(ids.double(), {"weight": first}, {}, ctx)
@@ -260,7 +264,9 @@ def test_gradients_are_two_sided_differences(model: Any, loss: Loss) -> None:
     leaf = flat.clone().requires_grad_()
     (found,) = torch.autograd.grad(objective(leaf), leaf)
     shifts = eps * torch.eye(len(flat), dtype=torch.float64)
-    expected = torch.stack([(objective(flat + s) - objective(flat - s)) / (2 * eps) for s in shifts])
+    expected = torch.stack(
+        [(objective(flat + s) - objective(flat - s)) / (2 * eps) for s in shifts]
+    )
     assert (found - expected).norm() / (found.norm() + expected.norm()) < 1e-8
 
 

@@ -50,6 +50,20 @@ def test_weights_decay_once(name: str, own: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("form", "start", "wrong"),
+    [
+        ("average", "gradient", False),
+        ("torch", "gradient", True),
+        ("velocity", "gradient", True),
+        ("torch", "zero", False),
+    ],
+)
+def test_only_an_average_starts_with_the_gradient(form: str, start: str, wrong: bool) -> None:
+    found = problems_of(optimizer={"name": "momentum", "form": form, "start": start})
+    assert [path for path, _ in found] == (["optimizer.start"] if wrong else [])
+
+
+@pytest.mark.parametrize(
     ("schedule", "path"),
     [
         ({"name": "cosine", "stretch": 2}, "schedule.stretch"),

@@ -180,6 +180,38 @@ def test_layers_without_a_form_go_through_torchs_exporter(
     assert done.agreement.examples > 300
 
 
+def test_components_of_ones_own(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    plugin, out = str(ROOT / "configs/plugins/extras.py"), tmp_path / "m.onnx"
+    config = str(ROOT / "configs/plugins/focal.yaml")
+    train = ["train", config, "--out", str(tmp_path), "--quiet", "--set", "training.epochs=1"]
+    assert run_command(["--plugin", plugin, *train]) == 0
+    run = next(tmp_path.glob("*/*/manifest.json")).parent
+    assert run_command(["export", str(run), "-o", str(out)]) == 3
+    assert run_command(["--plugin", plugin, "export", str(run), "-o", str(out)]) == 0
+    rows = predictions(run)
+    x = load_digits().images[rows["id"].astype(int)][:, None].astype(np.float32)
+    (label,) = session(out).run(["label"], {"inputs": x})
+    assert label.tolist() == rows["prediction"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("config", "name"), [("sequence-classes", "label"), ("embedded-columns", "values")]
+)
+def test_codes_and_sequences(config: str, name: str, train: Train, tmp_path: Path) -> None:
+    run = train(f"{config}.yaml", "--set", "training.epochs=1")
+    done = export_run(run, tmp_path / "m.onnx")
+    assert done.agreement.difference <= 1e-5
+    assert done.agreement.other_labels == 0
+    assert done.outputs[0].startswith(f"{name}:")
+
+
+def test_characters_are_refused(train: Train, tmp_path: Path) -> None:
+    run = train("next-character.yaml", "--set", "training={epochs: 1, steps: 2}")
+    with pytest.raises(UsageError, match=r"tokenize \(unit: character\) has no form in ONNX"):
+        export_run(run, tmp_path / "m.onnx")
+
+
 def test_a_column_may_be_called_as_an_output(train: Train, tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     draw = np.random.default_rng(0)

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
+from nnexp.cli.app import run as run_command
 from nnexp.deploy.module import load_module
-from nnexp.errors import DamagedRun, RunError, UsageError
+from nnexp.errors import DamagedRun, PluginNeeded, RunError, UsageError
 
 Train = Callable[..., Path]
 MLP = {"name": "mlp", "hidden": [6], "dropout": 0.5, "batch_norm": True}
@@ -140,6 +141,41 @@ def test_a_group_gives_its_best_member(train: Train) -> None:
         assert torch.equal(found, weights[i])
     best = load_module(run).get_parameter("0.linear.weight")
     assert any(torch.equal(best, one) for one in weights)
+
+
+PLUGIN = """
+from typing import Literal
+from nnexp.components.layer import Layer
+
+class Cubic(Layer):
+    \"""x + 0.1·x³.
+
+    Use: in a test.
+    \"""
+    name: Literal["cubic"] = "cubic"
+
+    def forward(self, x, own, hyper, ctx):
+        return x + 0.1 * x**3
+"""
+
+
+def test_a_plugin_has_to_be_given(tmp_path: Path) -> None:
+    plugin, config = tmp_path / "own.py", tmp_path / "c.yaml"
+    plugin.write_text(PLUGIN)
+    config.write_text(
+        "data: {source: iris}\nmodel: {name: sequential, layers: [cubic, linear]}\n"
+        "training: {epochs: 1}\n"
+    )
+    command = ["--plugin", str(plugin), "train", str(config), "--out", str(tmp_path), "--quiet"]
+    assert run_command(command) == 0
+    run = next(tmp_path.glob("*/*/manifest.json")).parent
+    with pytest.raises(PluginNeeded):
+        load_module(run)
+    network, rows = load_module(run, plugins=[plugin]), predictions(run)
+    found = network(torch.tensor(load_iris().data[rows["id"].astype(int)])).argmax(1)
+    assert [network.classes[i] for i in found] == rows["prediction"].tolist()
+    with pytest.raises(PluginNeeded):
+        load_module(run)
 
 
 def test_what_is_no_run_is_refused(iris: Path, tmp_path: Path) -> None:

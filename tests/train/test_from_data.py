@@ -62,7 +62,7 @@ def test_a_cluster_of_one_point_has_a_usual_width() -> None:
 
 @pytest.mark.parametrize("x", [np.zeros((50, 2)), blobs()[:3], np.repeat(CORNERS, 9, 0)])
 def test_too_few_different_examples_are_told(x: np.ndarray) -> None:
-    with pytest.raises(DataError, match="rbf: 5 units .* there are [134]$"):
+    with pytest.raises(DataError, match=r"rbf: 5 units .* there are [134]$"):
         Rbf(units=5).from_data(x, 0)
 
 
@@ -100,7 +100,7 @@ def test_each_split_has_its_own_centres(
     train_rows, dev = both.feed.parts["train"][0], both.feed.parts["dev"][0]
     swapped = torch.cat([train_rows[len(dev) :], dev])
     both.feed.parts["train"] = torch.stack([train_rows, swapped])
-    both.feed.split_of = [0, 1]
+    both.feed.split_of, both.feed.counts = [0, 1], None
     params = both.start().tensors["params"]
     entry = both.program([0]).layout.entries[0]
     assert entry.name == "0.rbf.centers"

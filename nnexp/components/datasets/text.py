@@ -26,7 +26,7 @@ from nnexp.components.tokens import Unit, most_frequent, tokens_of
 from nnexp.errors import DataError, count
 from nnexp.registry import param, rule
 
-REST = "(other)"
+REST = "(other tokens)"
 """The class of all tokens beyond a limited vocabulary."""
 
 
@@ -61,7 +61,7 @@ class Text(_Sequences):
 
     The classes are the different tokens of the whole text. What another file (`nnexp eval --data`)
     has beyond them has no target there, and is unknown (code 1) as input; a note counts it. With a
-    `vocabulary`, all tokens beyond it are the class (other).
+    `vocabulary`, all tokens beyond it are the class (other tokens).
 
     Use: to train a character or word model, such as the preset `lstm`; its loss is in nats a token,
     and `perplexity` the exponential of that.
