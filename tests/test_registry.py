@@ -180,6 +180,7 @@ def test_every_component_survives_dump_and_choose(family: str) -> None:
 EXAMPLES: dict[str, Any] = {
     "by": "patient",
     "coefficient": 0.5,
+    "units": 3,
     "channels": 3,
     "layers": ["relu", {"name": "linear", "units": 2}],
     "shape": [2, 3],

@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import typer
 
 import nnexp
-from nnexp.cli import reference, results
+from nnexp.cli import reference, results, words
+from nnexp.cli.ensemble import ensemble
 from nnexp.cli.export import export
 from nnexp.cli.init import init
 from nnexp.cli.predict import predict
@@ -50,7 +51,13 @@ for command in (
     results.runs,
     results.show,
     predict,
+    ensemble,
     export,
+    words.neighbours,
+    words.similarity,
+    words.analogies,
+    words.fill,
+    words.vectors,
     reference.ls,
     reference.explain,
     reference.schema,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import PrivateAttr
@@ -113,8 +113,8 @@ class HierarchicalSoftmax(Loss):
     codes: dict[str, str] | str | None = param(
         None, "class: its way from the root as 0s and 1s; or a file with a line of both a class"
     )
-    _nodes: torch.Tensor | None = PrivateAttr(None)  # [M or 1, C, D]
-    _signs: torch.Tensor | None = PrivateAttr(None)
+    _nodes: Any = PrivateAttr(None)  # tensors `[M or 1, C, D]`, once the tree is known
+    _signs: Any = PrivateAttr(None)
 
     def with_paths(self, root: Path) -> Self:
         if not isinstance(self.codes, str):

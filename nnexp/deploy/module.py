@@ -1,4 +1,7 @@
-"""A trained run as a `torch.nn.Module`, to use or to train further in a program of one's own."""
+"""A trained run as a `torch.nn.Module`, to use or to train further in a program of one's own.
+
+The class below is torch's, so that this module imports torch at once: nothing imports it early.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def choose_member(path: Path, number: int | None) -> tuple[RunDir, list[str]]:
     Raises RunError if there is none, UsageError if the number is no member's.
     """
     members, notes = usable_members(path)
-    if RunDir.open(path).read_manifest()["kind"] != "group":
+    if members[0].path == path:
         if number is not None:
             raise UsageError(f"--member: {path} is a single run")
         return members[0], notes
@@ -73,6 +73,9 @@ def choose_member(path: Path, number: int | None) -> tuple[RunDir, list[str]]:
             there = ", ".join(map(str, names))
             raise UsageError(f"--member: {path} has no member {number} with weights, only {there}")
         return names[number], notes
+    if RunDir.open(path).read_manifest()["kind"] != "group":
+        there = ", ".join(map(str, names))
+        raise UsageError(f"{path} is a committee: take one of its networks, --member K: {there}")
     best, score = min(names), np.inf
     for place, run in names.items():
         dev = run.read_summary().get("dev") or {}

@@ -80,6 +80,7 @@ class Manifest(Form):
     additions: list[_Addition] = []
     packs: list[list[Count]] = []
     plugins: list[_Plugin] = []
+    ensemble: list[str] = []
 
 
 class GroupManifest(Manifest):

@@ -158,10 +158,17 @@ def relocated(experiment: Experiment, root: Path) -> Experiment:
     data = experiment.data
     changes = {}
     for key, spec in (("source", data.source), ("split", data.split)):
-        names = {n: v for n in spec.paths if isinstance(v := getattr(spec, n), str)}
-        moved = {n: str(root.absolute() / Path(v).name) for n, v in names.items()}
+        names = {n: v for n in spec.paths if isinstance(v := getattr(spec, n), str | list)}
+        moved = {
+            n: _moved(v, root) if isinstance(v, str) else [_moved(one, root) for one in v]
+            for n, v in names.items()
+        }
         changes[key] = spec.model_copy(update=moved)
     return experiment.model_copy(update={"data": data.model_copy(update=changes)})
+
+
+def _moved(name: str, root: Path) -> str:
+    return str(root.absolute() / Path(name).name)
 
 
 def prepared_for(member: Experiment, table: Table, splits: int = 1) -> Prepared:

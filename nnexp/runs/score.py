@@ -18,6 +18,7 @@ from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.classes import ClassScores, class_scores
+from nnexp.runs.committee import averaged, committee
 from nnexp.runs.plan import (
     arranged,
     as_damage,
@@ -77,6 +78,8 @@ def evaluate_run(
     Raises RunError, DataError, UsageError; ConfigError if `test_time` does not suit the run.
     """
     members, left_out = usable_members(path)
+    if committee(RunDir(path)):
+        members = [RunDir(path)]
     tables: dict[str, Table] = {}
     found = [_score(member, split, data, data_root, tables, test_time) for member in members]
     found[0].notes.extend(left_out)
@@ -90,7 +93,8 @@ def usable_members(path: Path) -> tuple[list[RunDir], list[str]]:
     """
     run = RunDir.open(path)
     status = run.read_manifest().get("status")
-    members = run.members() if run.read_manifest()["kind"] == "group" else [run]
+    is_group = run.read_manifest()["kind"] == "group"
+    members = run.members() if is_group else committee(run) or [run]
     if status in ("running", "interrupted", "failed"):
         raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
     usable = [member for member in members if not _has_no_weights(member)]
@@ -116,12 +120,14 @@ def _score(
     tables: dict[str, Table],
     test_time: TestTime | None,
 ) -> Scores:
-    run.verify(NEEDED)
+    homes = committee(run) or [run]
+    for home in homes:
+        home.verify(NEEDED)
     experiment = read_experiment(run)
     experiment = relocated(experiment, data_root) if data_root is not None else experiment
     if data is not None:
         experiment, split = on_data(experiment, data), "data"
-    pipeline = read_pipeline(run)
+    pipeline = read_pipeline(homes[0])
     source = experiment.data.source.knowing(pipeline.classes or ())
     key = repr(source)
     if key not in tables:
@@ -147,7 +153,12 @@ def _score(
     if data is None:
         prepared = corrupted(prepared, experiment.data.corruption, experiment.data.split.seed)
     notes += prepared.notes
-    found, spread = _scored(run, experiment, prepared, split, test_time)
+    if len(homes) > 1:
+        if data is None and not run.read_summary().get(split):
+            raise UsageError(f"{run.path}: its members' {split} splits differ")
+        found, spread = _mean(homes, experiment, table, prepared, split, test_time), None
+    else:
+        found, spread = _scored(run, experiment, prepared, split, test_time)
     by_class = None
     if experiment.task not in ("regression", "words"):
         by_class = class_scores(found.scored, prepared.classes or table.target_names)
@@ -181,6 +192,29 @@ def _scored(
     found = record.score(pack, 0, tensors, split)
     apart = evaluate.spread(pack.program([0]), tensors, pack.feed, pack.feed.rows(split, [0]))
     return found, None if apart is None else apart[0].flatten(1).mean(1).cpu().numpy()
+
+
+def _mean(
+    homes: list[RunDir],
+    experiment: Experiment,
+    table: Table,
+    prepared: Prepared,
+    split: str,
+    test_time: TestTime | None,
+) -> record.PartScores:
+    """The scores of a committee's mean answer. prepared: the data as its first member takes them.
+
+    experiment: the first member's, with the data that are scored.
+    """
+    found = []
+    for home in homes:
+        own, pipeline = read_experiment(home), read_pipeline(home)
+        inputs = pipeline.on(table, prepared.parts)
+        if split != "data":
+            inputs = corrupted(inputs, own.data.corruption, own.data.split.seed)
+        found.append(_scored(home, own, inputs, split, test_time)[0])
+    pack, _ = network(homes[0], experiment, prepared, split)
+    return averaged(pack, found, split)
 
 
 def network(

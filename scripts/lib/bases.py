@@ -189,6 +189,8 @@ def _part(family: str, member: dict[str, Any], host: dict[str, Any], way: int) -
         return {family: {member["name"]: {k: v for k, v in member.items() if k != "name"}}}
     if family in ("preprocessing", "metric"):
         return {"metrics" if family == "metric" else family: [member]}
+    if family == "baseline":
+        return {"baselines": [member]}
     if family == "optimizer" and getattr(FAMILIES[family].registered[member["name"]], "full_batch"):
         return {family: member, "training": {"batch_size": "full"}}
     return {family: member}

@@ -82,6 +82,20 @@ def test_another_text_is_scored(train: Train, capsys: pytest.CaptureFixture[str]
     assert "has 9 tokens, fewer than a window of 12" in capsys.readouterr().err
 
 
+def test_several_texts_are_found_where_they_are_now(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "more.txt").write_text(VERSE)
+    code, runs = train({**TEXT, "path": ["verse.txt", "more.txt"]})
+    assert code == 0
+    (tmp_path / "moved").mkdir()
+    for name in ("verse.txt", "more.txt"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    found = scored(capsys, only(runs), "--data-root", str(tmp_path / "moved"))
+    assert found["metrics"]["loss"] == pytest.approx(found["recorded"]["loss"])
+    assert not found["notes"]
+
+
 def test_a_group_of_text_models_trains_as_one(train: Train) -> None:
     code, runs = train(TEXT, "--seeds", "2")
     assert code == 0

@@ -151,10 +151,12 @@ class Bells(nn.Module):
 
     def __init__(self, own: Tensors) -> None:
         super().__init__()
-        self.centers, self.beta = own["centers"], own["log_beta"].exp()
+        for name, tensor in own.items():
+            self.register_parameter(name, nn.Parameter(tensor.detach().clone()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.exp(-self.beta * (x[:, None] - self.centers).square().sum(2))
+        apart = (x[:, None] - self.get_parameter("centers")).square().sum(2)
+        return torch.exp(-self.get_parameter("log_beta").exp() * apart)
 
 
 class Recurrent(nn.Module):

@@ -143,8 +143,8 @@ def test_another_text_is_read_with_the_same_classes(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("abc# xyz!abcd")
     other = resolved.at(tmp_path / "b.txt").load()
     assert other.classes == tuple("abcdefghijklmnopqrstuvwxyz")
-    assert windows(other tokens) == ["abc#", " xyz", "!abc"]
-    assert followers(other tokens) == ["bc??", "xyz?", "abcd"]
+    assert windows(other) == ["abc#", " xyz", "!abc"]
+    assert followers(other) == ["bc??", "xyz?", "abcd"]
     assert other.notes == ("text: 3 positions without a target: unknown there",)
     assert other.parts == {}
     limited = source.model_copy(update={"vocabulary": 20, "tokens": list("ab")})

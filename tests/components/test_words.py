@@ -203,7 +203,7 @@ def pair_loss(loss: Loss, hidden: torch.Tensor, table: torch.Tensor, word: int) 
     return total
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda x: repr(x))
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("model", [SkipGram, Cbow])
 def test_losses_are_those_of_the_pairs(model: Any, loss: Loss) -> None:
     members, blocks, words, length = 2, 3, 9, 40
@@ -243,7 +243,7 @@ def test_losses_are_those_of_the_pairs(model: Any, loss: Loss) -> None:
             assert float(found[member, block]) == pytest.approx(float(total / pairs), rel=1e-10)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda x: repr(x))
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("model", [SkipGram, Cbow])
 def test_gradients_are_two_sided_differences(model: Any, loss: Loss) -> None:
     words, eps = 5, 1e-5

@@ -214,7 +214,8 @@ def test_adam() -> None:
 
 
 def test_names_of_every_kind() -> None:
-    assert [one.name for one in describe("linear")] == ["layer.linear", "model.linear"]
+    linear = ["baseline.linear", "layer.linear", "model.linear"]
+    assert [one.name for one in describe("linear")] == linear
     assert [one.name for one in describe("relu")] == ["activation.relu"]
     assert [one.name for one in describe("layer.relu")] == ["layer.relu"]
     assert [one.name for one in describe("early_stopping")] == ["training.early_stopping"]

@@ -158,7 +158,7 @@ CASES = {
     "task: clasification": (
         "3:7",
         "task",
-        "classification, regression, multilabel or dense",
+        "classification, regression, multilabel, dense or words",
         "",
         "classification?",
     ),

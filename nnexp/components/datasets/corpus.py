@@ -129,9 +129,9 @@ class Corpus(Dataset):
             return [existing_file(root, name) for name in self.path]
         place = Path(root) / self.path
         if place.is_dir():
-            found, what = place.glob("*.txt"), "there is no .txt file in it"
+            found, what = list(place.glob("*.txt")), "there is no .txt file in it"
         elif any(sign in self.path for sign in "*?[") and not place.exists():
-            found, what = map(Path, glob(str(place))), "no file matches"
+            found, what = [Path(name) for name in glob(str(place))], "no file matches"
         else:
             return [existing_file(root, self.path)]
         names = sorted(path for path in found if not path.is_dir())
