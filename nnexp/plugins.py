@@ -20,11 +20,14 @@ What each kind of component gives is said in its base class, one of those below.
 """
 
 from nnexp import streams
+from nnexp.components.augmentations.base import Augmentation, Chance
+from nnexp.components.baselines import Baseline, Examples, Fitted
 from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.inits import Initializer
 from nnexp.components.layer import (
     Context,
     Declared,
+    Fit,
     Hyper,
     Layer,
     Seen,
@@ -53,12 +56,18 @@ from nnexp.registry import OneOf, param, rule
 __all__ = [
     "Activation",
     "Among",
+    "Augmentation",
     "Averaged",
+    "Baseline",
+    "Chance",
     "Context",
     "DataError",
     "Dataset",
     "Declared",
+    "Examples",
     "Features",
+    "Fit",
+    "Fitted",
     "Hyper",
     "Initializer",
     "Layer",

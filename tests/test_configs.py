@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnexp.analysis.vectors import vectors_of
 from nnexp.config.load import load_config
 from nnexp.runs.execute import Order, Reporter, start
 from nnexp.runs.rundir import RunDir
@@ -129,3 +130,20 @@ def test_each_token_gets_its_label(tmp_path: Path) -> None:
 
 def test_embedded_columns_do_as_well_as_one_hot(tmp_path: Path) -> None:
     assert _train("embedded-columns", tmp_path).read_summary()["test"]["r2"] > 0.85
+
+
+def test_words_of_a_kind_are_neighbours(tmp_path: Path) -> None:
+    """Of the words nearest to a food, day, colour, …, nearly all are of its kind."""
+    kinds = [
+        "bread cheese soup butter honey apples",
+        "two three four five six seven",
+        "red blue green yellow white brown",
+        "dog cat horse goat donkey hen",
+        "kitchen garden cellar barn attic yard",
+        "monday tuesday wednesday thursday friday saturday",
+    ]
+    vectors = vectors_of(_train("word-vectors", tmp_path).path)
+    right = 0
+    for kind in map(str.split, kinds):
+        right += sum(near in kind for word in kind for near, _ in vectors.neighbours(word, 5))
+    assert right / (6 * 6 * 5) > 0.8

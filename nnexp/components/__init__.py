@@ -21,6 +21,7 @@ from nnexp.components import (
     samplers,
     schedules,
     tree_losses,
+    vision,
     word_losses,
     words,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "samplers",
     "schedules",
     "tree_losses",
+    "vision",
     "word_losses",
     "words",
 ]

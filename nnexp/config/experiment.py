@@ -25,6 +25,7 @@ from nnexp.data.variation import Corruption
 from nnexp.registry import KeyedBy, OneOf, Spec, param, rule
 
 Count = Annotated[int, Field(ge=1, le=2**53)]
+Pieces = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Data(Spec):
@@ -126,6 +127,13 @@ class Training(Spec):
         unit="s",
         ge=0,
         le=1e6,
+    )
+    activation_checkpointing: Pieces | bool | Literal["auto"] = param(
+        "auto",
+        "to save memory, keep activations only between so many pieces of the network and compute "
+        "the rest again; true: √layers pieces; the result is the same to the bit",
+        when="auto: yes where a step's activations take 2 GiB and more",
+        also=("gradient_checkpointing", "checkpointing", "rematerialization"),
     )
     tensorboard: bool = param(
         False, "also write TensorBoard's event files, into each run", also=("tfevents", "events")

@@ -243,7 +243,9 @@ def _schedule(experiment: Experiment) -> Iterator[Problem]:
 
 def _momentum(experiment: Experiment) -> Iterator[Problem]:
     optimizer = experiment.optimizer
-    if isinstance(optimizer, Momentum) and optimizer.start != "zero" and optimizer.form != "average":
+    if not isinstance(optimizer, Momentum) or optimizer.form == "average":
+        return
+    if optimizer.start != "zero":
         yield Problem(
             "", "optimizer.start", "only `form: average` may start with the first gradient",
             optimizer.start, "zero",

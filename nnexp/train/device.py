@@ -41,10 +41,7 @@ def members_that_fit(program: Program, batch: int) -> int:
     An estimate from above: parameter-sized tensors, and each layer's output forward and backward.
     """
     size = torch.finfo(program.dtype).bits // 8
-    shape, units = program.signature.inputs, math.prod(program.signature.inputs)
-    for stage in program.stages:
-        shape = stage.layer.declare(shape).output
-        units += 2 * math.prod(shape)
+    units = 2 * sum(math.prod(shape) for shape in program.shapes)
     one = size * (COPIES * (program.layout.size + program.buffer_layout.size) + batch * units)
     return max(1, _free(program.device) // one)
 
@@ -70,13 +67,9 @@ def suitable_threads(program: Program) -> Iterator[None]:
 
 def _products(program: Program) -> int:
     """Multiplications of one example's forward pass: each weight, at each position it is used."""
-    shape, count = program.signature.inputs, 0
-    for stage in program.stages:
-        declared = stage.layer.declare(shape)
-        shape = declared.output
-        weights = sum(math.prod(s.shape) for s in declared.slots if s.role == "weight")
-        count += weights * math.prod(shape[1:])
-    return count
+    shapes, entries = program.shapes, program.layout.entries
+    weights = [entry for entry in entries if entry.slot.role == "weight"]
+    return sum((e.stop - e.start) * math.prod(shapes[e.layer + 1][1:]) for e in weights)
 
 
 @contextmanager

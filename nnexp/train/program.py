@@ -6,11 +6,12 @@ optimizers, penalties and clipping work on it whole, and members differ by row.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from nnexp.errors import ConfigError, Problem
 from nnexp.lazy import torch
 from nnexp.registry import stack
 from nnexp.train.augment import Augmenter
+from nnexp.train.checkpointing import bounds, checkpointed, pieces
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Signature:
     classes: tuple[str, ...] = ()
     positions: Shape = ()
     codes: tuple[int, ...] = ()
+
+
+Views: TypeAlias = "Sequence[torch.Tensor] | Mapping[int, torch.Tensor]"
+"""Tensors by their number in a layout: all of them, or some."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,10 @@ def build_layers(experiment: Experiment, signature: Signature, loss: Loss) -> li
     """The experiment's layers with the output's width filled in."""
     outputs, targets = loss.outputs(signature.targets), signature.targets
     fit = Fit(outputs, signature.codes, signature.positions, targets)
-    layers = experiment.model.layers_for(signature.inputs, fit)
+    try:
+        layers = experiment.model.layers_for(signature.inputs, fit)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
     return [layer.fitted(fit) for layer in flat(layers)]
 
 
@@ -96,9 +105,10 @@ def lay_out(layers: Sequence[Layer], declared: Sequence[Declared]) -> tuple[Layo
     entries: dict[bool, list[Entry]] = {False: [], True: []}
     sizes = {False: 0, True: 0}
     weighted = [i for i, d in enumerate(declared) if any(s.role == "weight" for s in d.slots)]
+    among = set(weighted)
     for index, (layer, one) in enumerate(zip(layers, declared, strict=True)):
         aliases = [str(index), layer.component, f"{index}.{layer.component}"]
-        if index in weighted:
+        if index in among:
             aliases += ["first"] if index == weighted[0] else []
             aliases += ["output"] if index == weighted[-1] else ["hidden"]
         for slot in one.slots:
@@ -278,15 +288,39 @@ class Program:
         ctx: Context,
         tape: list[Seen] | None = None,
         grads: Sequence[torch.Tensor] = (),
+        checkpoint: bool = False,
     ) -> torch.Tensor:
         """Outputs `[M, B, K]` for examples `[M, B, *shape]`; params and buffers as `views`.
 
         tape: gets what `backward` needs. grads: where that will write, as `views`.
+        checkpoint: whether activations may be computed again for the gradient.
         """
         training, ctx.counts = ctx.training, self.counts
         if not self.stages[0].layer.takes_codes:
             x = x.to(self.compute_dtype)
-        for index, stage in enumerate(self.stages):
+        if self.pieces > 1 and training and checkpoint and torch.is_grad_enabled():
+            for first, end in bounds(len(self.stages), self.pieces):
+                x = self._checkpointed(params, buffers, x, ctx, range(first, end))
+        else:
+            everything = range(len(self.stages))
+            x = self._through(params, buffers, x, ctx, everything, tape, grads)
+        ctx.training = training
+        return x.float() if x.dtype is torch.bfloat16 else x
+
+    def _through(
+        self,
+        params: Views,
+        buffers: Views,
+        x: torch.Tensor,
+        ctx: Context,
+        layers: range,
+        tape: list[Seen] | None = None,
+        grads: Sequence[torch.Tensor] = (),
+    ) -> torch.Tensor:
+        """`forward` through some of the layers."""
+        training = ctx.training
+        for index in layers:
+            stage = self.stages[index]
             samples = ctx.samples and isinstance(stage.layer, Dropout)
             ctx.training = samples or (training and not stage.frozen)
             own = {name: params[at] for name, at in stage.params}
@@ -305,7 +339,30 @@ class Program:
                 tape.append(Seen(x, y, own, stage.hyper, into, index > self._first))
             x = y
         ctx.training = training
-        return x.float() if x.dtype is torch.bfloat16 else x
+        return x
+
+    def _checkpointed(
+        self, params: Views, buffers: Views, x: torch.Tensor, ctx: Context, layers: range
+    ) -> torch.Tensor:
+        """`_through`, keeping for the gradient only what goes in."""
+        uses = [at for index in layers for _, at in self.stages[index].params]
+        state = [at for index in layers for _, at in self.stages[index].buffers]
+        before = {at: buffers[at].clone() for at in state}  # as the second pass is to find them
+        count, entered = len(ctx.skips), copy.copy(ctx)
+
+        def piece(tensors: Sequence[torch.Tensor], again: bool) -> tuple[torch.Tensor, ...]:
+            own = dict(zip(uses, tensors[count + 1 :], strict=True))
+            at_hand = {at: old.clone() for at, old in before.items()} if again else buffers
+            inside = copy.copy(entered)
+            inside.kept, inside.skips = {}, list(tensors[1 : count + 1])
+            y = self._through(own, at_hand, tensors[0], inside, layers)
+            if not again:
+                ctx.there, ctx.words = inside.there, inside.words
+            return (y, *inside.skips)
+
+        y, *skips = checkpointed(piece, [x, *ctx.skips, *(params[at] for at in uses)])
+        ctx.skips[:] = skips
+        return y
 
     def backward(self, dy: torch.Tensor, tape: list[Seen], ctx: Context) -> None:
         """Write each parameter's gradient where the tape says, in closed form.
@@ -328,9 +385,10 @@ class Program:
     ) -> torch.Tensor:
         """Each example's loss `[M, B]`, of as few of the outputs as it needs; see `forward`."""
         if not self.is_narrow:
-            return self.losses(self.forward(params, buffers, x, ctx), target)
+            return self.losses(self.forward(params, buffers, x, ctx, checkpoint=True), target)
         ctx.target = target
-        return self._weighed(self.forward(params, buffers, x, ctx)[..., 0], target)
+        narrow = self.forward(params, buffers, x, ctx, checkpoint=True)
+        return self._weighed(narrow[..., 0], target)
 
     def _weighed(self, losses: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         weights = self.weights_of(target)
@@ -367,6 +425,7 @@ class Program:
         self.layout, self.buffer_layout = lay_out(layers, declared)
         shapes = [self.signature.inputs, *(one.output for one in declared)]
         assert shapes[-1] == (self.outputs, *self.signature.positions), "see check_model"
+        self.shapes = tuple(shapes)
         self.widest = max(math.prod(shape) for shape in shapes)
         still = dict.fromkeys(self.members[0].initialization.frozen, True)
         entries = (*self.layout.entries, *self.buffer_layout.entries)
@@ -382,6 +441,7 @@ class Program:
             )
             for i, same in enumerate(zip(*layers_of, strict=True))
         )
+        self.pieces = self._pieces(len(layers_of))
         self._first = next(i for i, stage in enumerate(self.stages) if stage.params)
         is_flat = not self.signature.positions
         few, last = self.loss.narrow_from, self.stages[-1].layer
@@ -400,6 +460,14 @@ class Program:
                 for stage in self.stages
             )
         )
+
+    def _pieces(self, members: int) -> int:
+        """In how many pieces the layers' activations are kept, or computed again."""
+        training, rows = self.members[0].training, self.signature.train_rows
+        batch = rows if training.batch_size == "full" else min(training.batch_size, rows)
+        units = sum(math.prod(shape) for shape in self.shapes)
+        held = members * batch * units * torch.finfo(self.compute_dtype).bits // 8
+        return pieces(training.activation_checkpointing, len(self.stages), held)
 
     def _weights(self) -> torch.Tensor:
         """`[P]`: 1 where a parameter is a weight, 0 for biases and the scales of norms."""

@@ -18,7 +18,7 @@ from rich.table import Table
 from . import memory, startup
 from .results import Figure, Found, Timing
 
-SECTIONS = ("speed", "startup", "memory", "augmentation")
+SECTIONS = ("speed", "startup", "memory", "augmentation", "words")
 DEFAULT = ("speed", "startup")
 
 
@@ -55,7 +55,7 @@ def _options(description: str | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION",
-        help="speed, startup, memory, augmentation, all (default: speed and startup)")  # fmt: skip
+        help=f"{', '.join(SECTIONS)}, all (default: speed and startup)")  # fmt: skip
     add("--quick", action="store_true", help="fewer and shorter rounds: under a minute")
     add("--rounds", type=int, help="rounds (9; 3 with --quick; of memory 3 at most)")
     add("--threads", type=int, help="threads for every contender (default: as many as torch takes)")
@@ -86,6 +86,10 @@ def _measure(section: str, options: argparse.Namespace) -> Found:
         from . import augmentation
 
         return augmentation.measure(rounds, quick, options.threads)
+    if section == "words":
+        from . import words
+
+        return words.measure(rounds, quick, options.threads)
     from . import speed  # imports torch, which the others do without
 
     return speed.measure(rounds, quick, options.threads)

@@ -32,6 +32,10 @@ HOSTS: dict[str, dict[str, Any]] = {
         },
         "model": {"name": "linear"},
     },
+    "pixels": {
+        "data": {"source": {"name": "shapes", "n": 40, "size": 8}},
+        "model": {"name": "unet", "channels": [2, 3]},
+    },
     "words": {
         "data": {"source": {"name": "csv", "path": "words.csv", "target": "y"}},
         "model": {"name": "linear"},
@@ -57,6 +61,10 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "conv1d": {"channels": 2},
     "conv2d": {"channels": 2},
     "conv_transpose2d": {"channels": 2},
+    "concat": {"layers": ["tanh"]},
+    "resnet": {"blocks": [1, 1], "channels": [2, 3]},
+    "wide_resnet": {"depth": 10, "widen": 1},
+    "deep_cnn": {"depth": 5, "channels": 3},
     "residual": {"blocks": 1, "width": 4, "layers": [{"name": "linear", "units": 64}]},
     "rbf": {"units": 8},
     "reshape": {"shape": [1, 64]},

@@ -29,7 +29,8 @@ from nnexp.components.baselines import (
 from nnexp.errors import DataError
 from nnexp.registry import choose
 
-IRIS = Examples(*load_iris(return_X_y=True), ("a", "b", "c"), 7)
+FLOWERS, KINDS = load_iris(return_X_y=True)
+IRIS = Examples(FLOWERS, KINDS, ("a", "b", "c"), 7)
 X, Y = load_diabetes(return_X_y=True)
 NUMBERS = Examples(X, np.stack([Y, 2 * Y + X[:, 0]], 1), (), 7)
 
@@ -50,7 +51,9 @@ REGRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def made(name: str, **fields: Any) -> Baseline:
-    return choose(Baseline, {"name": name, **fields})
+    found = choose(Baseline, {"name": name, **fields})
+    assert isinstance(found, Baseline)
+    return found
 
 
 def test_every_baseline_has_a_reference() -> None:

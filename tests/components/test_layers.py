@@ -366,6 +366,7 @@ def test_every_layer_has_a_reference() -> None:
     # residual stands for a list of layers: test_residual.py; through codes no gradient passes:
     others = {"residual", "embedding"}  # test_embedding.py
     others |= {"word_input", "word_output"}  # test_words.py
+    others |= {"concat"}  # test_vision.py
     assert set(REFERENCES) | set(Activation.registered) | others == set(Layer.registered)
 
 

@@ -94,7 +94,8 @@ def test_values_are_averaged_in_their_units(tmp_path: Path) -> None:
     ],
 )
 def test_outputs_give_the_mean_probability(loss: str, columns: int) -> None:
-    spec: Loss = choose(Loss, loss)
+    spec = choose(Loss, loss)
+    assert isinstance(spec, Loss)
     draw = torch.Generator().manual_seed(1)
     each = torch.randn(5, 20, columns, generator=draw, dtype=torch.float64)
     found, chances = mean_outputs(spec, each), spec.probabilities(each)

@@ -37,7 +37,12 @@ NEEDS: dict[str, dict[str, Any]] = {
     "layer.linear": {"units": 5},
     "layer.rbf": {"units": 5},
     "layer.reshape": {"shape": [2, 3]},
+    "layer.concat": {"layers": ["tanh"]},
     "layer.residual": {"layers": [{"name": "linear", "units": 6}, "relu"]},
+    "model.resnet": {"blocks": [1, 1], "channels": [2, 3]},
+    "model.wide_resnet": {"depth": 10, "widen": 1, "dropout": 0.2},
+    "model.unet": {"channels": [2, 3], "dropout": 0.2},
+    "model.deep_cnn": {"depth": 5, "channels": 3},
     "model.sequential": {"layers": [{"name": "linear", "units": 5}, "tanh", "linear"]},
     "schedule.multi_step": {"milestones": [1, 2]},
 }
@@ -55,6 +60,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
+PICTURES = {"cnn", "resnet", "wide_resnet", "unet", "deep_cnn"}
+"""Models of images."""
 WORDS = {
     *(("model", "skip_gram"), ("model", "cbow"), ("layer", "word_input")),
     *(("layer", "word_output"), ("loss", "negative_sampling")),
@@ -81,7 +88,7 @@ def case(family: str, name: str) -> tuple[dict[str, Any], tuple[int, ...]]:
         model = {"name": "mlp", "hidden": [7, 6], "activation": one, "batch_norm": True}
         return {"model": model}, ROW
     if family == "model":
-        return {"model": one}, IMAGE if name == "cnn" else ROW
+        return {"model": one}, IMAGE if name in PICTURES else ROW
     if family == "regularization":
         return {"regularization": {name: REGULARIZATION.get(name, 0.01)}}, ROW
     if family == "augmentation":
@@ -114,6 +121,7 @@ def trained_pack(
     keys, shape = case(family, name)
     loss = FAMILIES["loss"].registered[name] if family == "loss" else None
     task = getattr(loss, "tasks")[0] if loss is not None else "classification"
+    task = "dense" if (family, name) == ("model", "unet") else task
     members = []
     for number in range(count):
         optimizer = dict(keys.get("optimizer", {"name": "momentum"}))
@@ -135,6 +143,11 @@ def trained_pack(
         made.feed.counts = np.bincount(made.feed.inputs.flatten().numpy(), minlength=7)[None]
         rows, names = made.signature.train_rows, tuple("abcdefg")
         made.signature = Signature(shape, 7, rows, names)
+    elif task == "dense":
+        assert made.feed.targets is not None
+        made.feed.targets = made.feed.targets[:, None, None].repeat(1, *shape[1:])
+        rows = made.signature.train_rows
+        made.signature = Signature(shape, 3, rows, tuple("abc"), shape[1:])
     elif task != "classification":
         values = torch.nn.functional.one_hot(made.feed.targets, 3)
         made.feed.targets = values.to(made.feed.inputs.dtype)  # type: ignore[union-attr]
@@ -198,5 +211,5 @@ def test_it_goes_on_to_the_bit(experiment: Any, pack: Any, family: str, name: st
 
 def test_every_family_that_trains_is_here() -> None:
     tested = {family for family, _ in CASES}
-    untrained = {"dataset", "preprocessing", "split", "metric"}
+    untrained = {"baseline", "dataset", "preprocessing", "split", "metric"}
     assert {name for name in FAMILIES if issubclass(FAMILIES[name], Spec)} == tested | untrained

@@ -302,7 +302,7 @@ CLOSED: dict[str, dict[str, Any]] = {
 
 CLOSED_LOSSES = (
     "cross_entropy", "binary_cross_entropy", "hinge", "squared_hinge", "mse", "l1", "huber",
-    "l2_distance", "multilabel_bce", "multilabel_hinge",
+    "l2_distance", "multilabel_bce", "multilabel_hinge", "hierarchical_softmax",
 )  # fmt: skip
 
 
