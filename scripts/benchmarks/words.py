@@ -24,7 +24,7 @@ from nnexp.train.step import Working
 
 from .results import Figure, Found, Timing, interleave, ratios
 
-BATCH, EPOCHS = 64, 1
+BATCH, EPOCHS = 32, 1
 MODEL: dict[str, Any] = {
     "name": "skip_gram",
     "width": 100,

@@ -28,7 +28,8 @@ from nnexp.errors import DataError
 from nnexp.registry import choose
 
 ALL = {n: c for n, c in Dataset.registered.items() if c.__module__.startswith("nnexp.")}
-ELSEWHERE = ("parquet", "memory")  # test_files.py, as it needs pyarrow; test_memory.py
+ELSEWHERE = ("parquet", "memory", "image_folder")
+"""test_files.py, as it needs pyarrow; test_memory.py; test_images.py, as it needs Pillow."""
 OURS = {n: c for n, c in ALL.items() if n not in ELSEWHERE}
 
 
@@ -117,6 +118,7 @@ def test_every_source_has_a_reference():
     builtin = {"digits", "iris", "wine", "breast_cancer", "diabetes", "linnerud"}
     drawn = {"moons", "circles", "spirals", "blobs", "correlated_gaussians", "pure_noise"}
     files = {"csv", "parquet", "idx", "npy", "npz", "text", "sequences", "corpus"}
+    files.add("image_folder")
     assert set(ALL) == builtin | drawn | {"friedman1", "shapes", "memory"} | files
 
 

@@ -7,6 +7,7 @@ from nnexp.components.datasets.builtin import BreastCancer, Diabetes, Digits, Ir
 from nnexp.components.datasets.corpus import Corpus
 from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.datasets.files import Csv, Parquet
+from nnexp.components.datasets.images import ImageFolder
 from nnexp.components.datasets.memory import Memory
 from nnexp.components.datasets.shapes import Shapes
 from nnexp.components.datasets.synthetic import (
@@ -32,6 +33,7 @@ __all__ = [
     "Digits",
     "Friedman1",
     "Idx",
+    "ImageFolder",
     "Iris",
     "Linnerud",
     "Memory",

@@ -23,7 +23,7 @@ from nnexp.registry import param, rule
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _CUT = re.compile(r"[^\W\d_]|['’]")
-_PIECE = 2**22
+_PIECE = 2**20
 """Bytes that are read at a time."""
 
 
