@@ -21,6 +21,7 @@ from nnexp.components.datasets.files import Tabular
 from nnexp.components.datasets.memory import Held, Memory
 from nnexp.errors import UsageError, count
 from nnexp.report.numbers import duration, interval, spread, value
+from nnexp.runs.committee import committee
 from nnexp.runs.rundir import RunDir
 
 PARTS = ("train", "dev", "test")
@@ -189,6 +190,7 @@ class Run:
     def _stored(self) -> dict[str, Any]:
         """What preprocessing.json says of the columns and classes."""
         run = RunDir(self._result.runs[0].path)
+        run = (committee(run) or [run])[0]
         return run.read_json(run.preprocessing)
 
     def _source(self, X: Any, y: Any = None) -> Memory:

@@ -51,7 +51,8 @@ def asked_for(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{option}: {first['msg']}; it is {first['input']}") from None
+        rule = first["msg"].removeprefix("Input ")
+        raise UsageError(f"--{option}: {rule}; it is {first['input']}") from None
 
 
 def scores_to_json(run: Path, found: Sequence[Scores], is_group: bool) -> dict[str, Any]:

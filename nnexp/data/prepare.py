@@ -27,7 +27,7 @@ from nnexp.data.checks import (
     target_notes,
     unrepaired,
 )
-from nnexp.errors import DamagedRun, DataError
+from nnexp.errors import DamagedRun, DataError, count
 from nnexp.registry import choose
 
 __all__ = ["Pipeline", "Prepared", "check_steps", "default_steps", "prepare"]
@@ -285,7 +285,7 @@ class Pipeline:
                 rows = step.apply(rows, state)
             with np.errstate(over="ignore"):
                 inputs[piece] = rows.numeric
-        return inputs, [f"{what} ({count} rows)" for what, count in unusual.items()]
+        return inputs, [f"{what} ({count(found, 'row')})" for what, found in unusual.items()]
 
     def _checked(self, features: Features) -> tuple[Features, list[str]]:
         features, notes = self._aligned(features)

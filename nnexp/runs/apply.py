@@ -17,6 +17,11 @@ from nnexp.runs.score import NEEDED, network, on_data, read_pipeline, usable_mem
 from nnexp.train import evaluate
 from nnexp.train.device import suitable_threads
 
+_OTHER = {
+    "dense": "this run answers at every pixel or token (`nnexp eval` scores it)",
+    "words": "this run has learnt word vectors (see `nnexp neighbours`)",
+}
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -51,8 +56,9 @@ def apply_run(path: Path, data: Path | Dataset, device: str | None = None) -> An
     for run in members:
         run.verify(NEEDED)
         experiment = on_data(read_experiment(run), data)
-        if experiment.task not in ("classification", "regression", "multilabel"):
-            raise UsageError(f"{path}: there is no single answer an example to {experiment.task}")
+        other = _OTHER.get(str(experiment.task))
+        if other:
+            raise UsageError(f"{path}: predict gives an answer an example; {other}")
         key = repr(experiment.data.source)
         if key not in tables:
             tables[key] = experiment.data.source.load(labelled=False)

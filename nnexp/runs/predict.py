@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.components.datasets import Dataset
+from nnexp.components.datasets import Dataset, ImageFolder
 from nnexp.components.datasets.arrays import examples_of, read_npy
 from nnexp.components.datasets.files import Csv, Parquet, Tabular
 from nnexp.components.datasets.memory import Held, Memory
@@ -50,9 +50,10 @@ def new_data(source: Dataset, pipeline: Pipeline, data: Path) -> tuple[Dataset, 
     if data.is_dir() or ending in IMAGES:
         if not pictures:
             raise UsageError(f"{data}: the run takes {_takes(pipeline)}, not images")
-        return _images(pipeline, data)
+        return _images(source, pipeline, data)
     existing_file(Path(), str(data))
     in_one_file = type(source).at is not Dataset.at or len(source.paths) == 1
+    in_one_file = in_one_file and not isinstance(source, ImageFolder)
     if in_one_file and (not isinstance(source, Tabular) or _reads(source, ending)):
         return source.at(data), []
     if ending == ".npy":
@@ -99,7 +100,7 @@ def _held(pipeline: Pipeline, data: Path, inputs: np.ndarray) -> Held:
 # -- images ----------------------------------------------------------------------------------------
 
 
-def _images(pipeline: Pipeline, data: Path) -> tuple[Dataset, list[str]]:
+def _images(source: Dataset, pipeline: Pipeline, data: Path) -> tuple[Dataset, list[str]]:
     """An image, or those in a folder and below it, each called by its file's name."""
     if data.is_dir():
         files = sorted(p for p in data.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
@@ -107,15 +108,17 @@ def _images(pipeline: Pipeline, data: Path) -> tuple[Dataset, list[str]]:
             raise DataError(f"{data}: holds no image ({', '.join(IMAGES)})")
     else:
         files = [existing_file(Path(), str(data))]
-    pixels = np.stack([read_image(file, pipeline.shape) for file in files])
+    resized = isinstance(source, ImageFolder) and source.size is not None
+    pixels = np.stack([read_image(file, pipeline.shape, resized) for file in files])
     ids = [str(p.relative_to(data)) if data.is_dir() else p.name for p in files]
     held = Held(count(len(files), "image"), inputs=pixels, ids=np.array(ids))
     return _memory(pipeline).holding(held), _range_notes(pipeline, pixels)
 
 
-def read_image(path: Path, shape: Sequence[int]) -> np.ndarray:
+def read_image(path: Path, shape: Sequence[int], resized: bool = False) -> np.ndarray:
     """An image's pixels, uint8 `[C, H, W]` of just this shape: grey or red, green, blue.
 
+    resized: whether it is brought to this size, as `image_folder` does it, if it has another.
     Colours become grey where there is one channel, and grey becomes colours. DataError if it is
     damaged, has another size or more than 8 bits a channel; UsageError without Pillow.
     """
@@ -130,14 +133,17 @@ def read_image(path: Path, shape: Sequence[int]) -> np.ndarray:
         raise UsageError(f"{path}: the run's images have {channels} channels, not 1 or 3")
     try:
         with Image.open(path) as image:
-            if image.size != (width, height):
+            if image.size != (width, height) and not resized:
                 found = f"{image.size[1]} × {image.size[0]}"
                 raise DataError(
                     f"{path}: is {found} pixels (height × width); it takes {height} × {width}"
                 )
             if image.mode.startswith(("I", "F")):
                 raise DataError(f"{path}: has more than 8 bits a channel")
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            converted = image.convert("L" if channels == 1 else "RGB")
+            if resized:
+                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(converted)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = str(error).partition("\n")[0].replace(f" {str(path)!r}", "")
         raise DataError(f"{path}: can't be read as an image ({reason})") from None

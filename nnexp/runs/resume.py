@@ -12,6 +12,7 @@ from nnexp.config.source import dump
 from nnexp.errors import ConfigError, DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
+from nnexp.runs.committee import committee
 from nnexp.runs.execute import Execution, Reporter
 from nnexp.runs.files import writing
 from nnexp.runs.plan import Plan, plan_members, read_experiment, with_source
@@ -36,6 +37,8 @@ def resume(
         raise RunError(f"{path} is a member of a group: resume the group, {run.path.parent}")
     with run.lock():
         manifest = run.read_manifest()
+        if committee(run) and (epochs is not None or seeds is not None):
+            raise RunError(f"{path} is a committee: it can't be trained on")
         experiment = _holding(read_experiment(run), held)
         experiment, changed = _extended(experiment, manifest, epochs, seeds)
         if manifest["status"] in ("finished", "diverged"):

@@ -14,7 +14,7 @@ from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment, TestTime
 from nnexp.data.prepare import Pipeline, Prepared
 from nnexp.data.variation import corrupted
-from nnexp.errors import DamagedRun, RunError, UsageError
+from nnexp.errors import ConfigError, DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.classes import ClassScores, class_scores
@@ -75,7 +75,7 @@ def evaluate_run(
     data: new examples, a file in the form of the run's own or a source; all of them are scored.
     data_root: the folder where the run's data files are now.
     test_time: views and samples in place of the run's own; None: its own.
-    Raises RunError, DataError, UsageError; ConfigError if `test_time` does not suit the run.
+    Raises RunError, DataError; UsageError also if `test_time` does not suit the run.
     """
     members, left_out = usable_members(path)
     if committee(RunDir(path)):
@@ -188,10 +188,23 @@ def _scored(
     pack, tensors = network(run, experiment, prepared, split)
     if test_time is not None:
         pack.members = [experiment.model_copy(update={"test_time": test_time})]
-        check_model(pack.members[0], pack.signature)
+        try:
+            check_model(pack.members[0], pack.signature)
+        except ConfigError as error:
+            raise _unsuitable(error) from None
     found = record.score(pack, 0, tensors, split)
     apart = evaluate.spread(pack.program([0]), tensors, pack.feed, pack.feed.rows(split, [0]))
     return found, None if apart is None else apart[0].flatten(1).mean(1).cpu().numpy()
+
+
+def _unsuitable(error: ConfigError) -> UsageError:
+    """What is wrong with the views and samples that were asked for, by their options."""
+    found = []
+    for problem in error.problems:
+        key = problem.path.removeprefix("test_time").removeprefix(".").replace("_", "-")
+        hint = f" ({problem.hint.replace('_', '-')})" if problem.hint else ""
+        found.append((f"--{key}: " if key else "") + problem.message + hint)
+    return UsageError("; ".join(found))
 
 
 def _mean(

@@ -44,6 +44,10 @@ HOSTS: dict[str, dict[str, Any]] = {
         "data": {"source": {"name": "sequences", "path": "phrases.csv"}},
         "model": {"name": "gru", "units": 4},
     },
+    "running": {
+        "data": {"source": {"name": "corpus", "path": "verse.txt", "min_count": 1, "length": 12}},
+        "model": {"name": "skip_gram", "width": 3, "window": 2},
+    },
 }
 """Small configs, to one of which any component can be added."""
 
@@ -53,6 +57,8 @@ LAYERS: list[list[Any]] = [
     ["flatten", {"name": "reshape", "shape": [1, 64]}, "it", "flatten", "linear"],
     ["flatten", "it", "flatten", "linear"],
     ["it"],
+    ["it", "word_output"],
+    [{"name": "word_input", "width": 3, "window": 2}, "it"],
 ]
 """Networks around a layer, of which the first that works is taken."""
 
@@ -71,6 +77,10 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "embedding": {"codes": 9, "width": 3},
     "embed_columns": {"codes": [9, *[0] * 63]},
     "text": {"path": "verse.txt", "length": 8},
+    "corpus": {"path": "verse.txt", "min_count": 1, "length": 12},
+    "skip_gram": {"window": 2},
+    "cbow": {"window": 2},
+    "word_input": {"window": 2},
     "sequences": {"path": "phrases.csv"},
     "multi_step": {"milestones": [1, 2]},
     "l1": {"coefficient": 0.1},
@@ -83,6 +93,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "grouped": {"by": "sepal length (cm)"},
 }
 """Fields without a default; those that a component does not have are left out."""
+ELSEWHERE = {"memory"}
+"""What no config can name: data that a program holds."""
 
 BY_LAYER = """\
 name: by-layer
@@ -199,6 +211,8 @@ def _part(family: str, member: dict[str, Any], host: dict[str, Any], way: int) -
         return {"metrics" if family == "metric" else family: [member]}
     if family == "baseline":
         return {"baselines": [member]}
+    if family == "augmentation":
+        return {family: [member]}
     if family == "optimizer" and getattr(FAMILIES[family].registered[member["name"]], "full_batch"):
         return {family: member, "training": {"batch_size": "full"}}
     return {family: member}
@@ -207,6 +221,8 @@ def _part(family: str, member: dict[str, Any], host: dict[str, Any], way: int) -
 def _members(family: str) -> Iterator[dict[str, Any]]:
     """Every component with its fields written out, but for those that name files or columns."""
     for name, kind in sorted(FAMILIES[family].registered.items()):
+        if name in ELSEWHERE:
+            continue
         needed = {k: v for k, v in REQUIRED.get(name, {}).items() if k in kind.model_fields}
         try:
             fields = kind.model_validate({"name": name, **needed}).dump()

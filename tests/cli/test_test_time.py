@@ -108,7 +108,7 @@ def _without_views(trained: Path, folder: Path) -> Path:
     [
         (["--angles", "1,x"], "--angles: '1,x' is not numbers with commas between"),
         (["--sizes", "8.5"], "--sizes: '8.5' is not whole numbers"),
-        (["--mc-dropout", "-1"], "--mc-dropout: "),
+        (["--mc-dropout", "-1"], "--mc-dropout: should be greater than or equal to 0; it is -1"),
         (["--angles", "999"], "--angles: "),
         (["--angles", "nan"], "--angles: "),
         (["--plain", "--flip"], "--plain is one pass"),
@@ -130,9 +130,9 @@ def test_what_does_not_suit_the_run_is_refused(
     (found,) = (tmp_path / "runs" / "rows").iterdir()
     capsys.readouterr()
     assert run(["eval", str(found), "--flip"]) == 2
-    assert "views need images" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: views need images")
     assert run(["eval", str(found), "--mc-dropout", "3"]) == 2
-    assert "no dropout layer" in capsys.readouterr().err
+    assert "error: --mc-dropout: the model has no dropout layer" in capsys.readouterr().err
 
 
 def test_a_config_that_needs_images_is_refused_before_training(

@@ -106,7 +106,7 @@ def test_what_is_wrong_is_told(folder: Path, tmp_path_factory: pytest.TempPathFa
     with pytest.raises(DataError, match=r"a.png: is in no class's folder"):
         load(folder / "cat")
     (folder / "readme.txt").write_text("hello")
-    assert "1 files are no images and were left out (readme.txt)" in load(folder).notes[0]
+    assert "left out what is no image: 1 file (readme.txt)" in load(folder).notes[0]
     alone = tmp_path_factory.mktemp("alone")
     put(alone / "cat/a.png", colours(0))
     with pytest.raises(DataError, match="all images are of one class, cat"):

@@ -227,7 +227,7 @@ def test_a_class_for_each_sequence(tmp_path: Path) -> None:
     found = prepare(table, {"train": np.arange(3)}, [step])
     assert found.inputs is not None
     assert found.inputs.tolist() == [[3, 2, 2], [2, 0, 0], [0, 0, 0]]
-    assert found.notes == ("s: no token, taken as padding (1 rows)",)
+    assert found.notes == ("s: no token, taken as padding (1 row)",)
 
 
 def test_a_number_for_each_sequence(tmp_path: Path) -> None:

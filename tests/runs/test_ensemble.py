@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.datasets import load_iris
 
+import nnexp
 from nnexp.analysis.compare import compare
 from nnexp.cli.app import run
 from nnexp.components.losses import Loss
-from nnexp.errors import UsageError
+from nnexp.errors import RunError, UsageError
 from nnexp.registry import choose
 from nnexp.runs.apply import apply_run
 from nnexp.runs.committee import mean_outputs
@@ -131,7 +133,7 @@ def test_it_is_a_run_that_can_be_moved(tmp_path: Path, capsys: Any) -> None:
         assert run([*command, str(home)]) == 0
         assert capsys.readouterr().out
     assert run(["train", "--resume", str(home), "--epochs", "9"]) != 0
-    assert "can't be extended" in capsys.readouterr().err
+    assert "can't be trained on" in capsys.readouterr().err
 
 
 def test_it_can_be_compared(tmp_path: Path) -> None:
@@ -157,6 +159,19 @@ def test_new_examples_get_each_members_answer(tmp_path: Path) -> None:
     codes = np.array([line.endswith("yes") for line in lines], int)
     assert scores.metrics["accuracy"] == pytest.approx(np.mean(mean.argmax(1) == codes))
     assert scores.metrics["loss"] == pytest.approx(-np.log(mean[np.arange(90), codes]).mean())
+
+
+def test_python_reads_it_as_any_run(tmp_path: Path) -> None:
+    group = trained(tmp_path, "--seeds", "2")
+    made, _ = ensemble([group], tmp_path)
+    run_of_it = nnexp.load(made.path)
+    assert set(run_of_it.predictions["prediction"]) <= {"setosa", "versicolor", "virginica"}
+    x = load_iris().data[:5]
+    found, expected = run_of_it.predict(x), nnexp.load(group).predict(x)
+    np.testing.assert_array_equal(found["p(setosa)"], expected["p(setosa)"])
+    assert len(run_of_it.evaluate(x, ["setosa"] * 5)) == 1
+    with pytest.raises(RunError, match="is a committee: it can't be trained on"):
+        run_of_it.resume(epochs=9)
 
 
 def test_a_changed_member_is_refused(tmp_path: Path, capsys: Any) -> None:

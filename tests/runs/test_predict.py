@@ -176,6 +176,39 @@ def test_a_folder_of_images(digits: Path, scans: Path, tmp_path: Path, capsys: A
     assert one["prediction"][0] == found["prediction"][3]
 
 
+def test_images_of_a_folder_are_brought_to_its_size(
+    train: Train, tmp_path: Path, capsys: Any
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for i in range(20):
+        picture = image.fromarray(load_digits().images[i].astype(np.uint8) * 15)
+        path = tmp_path / f"photos/{'even' if i % 2 else 'odd'}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.resize((9 + i, 12)).save(path)
+    run = train({"name": "image_folder", "path": str(tmp_path / "photos"), "size": [8, 6]})
+    found = predicted(capsys, run, tmp_path / "photos").set_index("id")
+    assert len(found) == 20
+    expected = stored(run)
+    assert (found["prediction"][expected.index] == expected["prediction"]).all()
+    outputs = expected.filter(like="output_").to_numpy()
+    chances = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
+    np.testing.assert_allclose(found.filter(like="p(").loc[expected.index], chances, rtol=1e-4)
+    one = predicted(capsys, run, tmp_path / "photos/odd/4.png")
+    assert one["p(odd)"][0] == pytest.approx(found["p(odd)"]["odd/4.png"])
+    (tmp_path / "c.yaml").touch()
+    with pytest.raises(UsageError, match="or an image, or a folder of images"):
+        predict_run(run, tmp_path / "c.yaml")
+
+
+def test_a_run_without_one_answer_an_example(train: Train, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("the cat sat on the mat and saw the dog " * 40)
+    source = {"name": "text", "path": str(words), "length": 10}
+    run = train(source, model={"name": "rnn", "units": 4})
+    with pytest.raises(UsageError, match=r"answers at every pixel or token \(`nnexp eval` scores"):
+        predict_run(run, words)
+
+
 def test_colours_and_shades(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from nnexp.components.datasets.dataset import Dataset
 from nnexp.components.table import Features, FileInfo, Table, file_info
-from nnexp.errors import DataError, UsageError
+from nnexp.errors import DataError, UsageError, count
 from nnexp.registry import param
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -74,7 +74,7 @@ class ImageFolder(Dataset):
         elif labelled:
             target, classes = _labels(base, ids)
         other = len(found) - len(files)
-        note = f"{base}: {other} files are no images and were left out ({_left_out(found)})"
+        note = f"{base}: left out what is no image: {count(other, 'file')} ({_left_out(found)})"
         return Table(
             features=Features.of(pixels),
             target=target,
