@@ -39,9 +39,9 @@ from nnexp.components.layer import (
 from nnexp.components.layers.activations import Activation
 from nnexp.components.layers.basic import Linear
 from nnexp.components.layout import Scope
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.components.metrics.metric import Averaged, Metric, Scored
-from nnexp.components.models import Model
+from nnexp.components.models.model import Model
 from nnexp.components.optimizers.optimizer import Moment, Optimizer, subtract
 from nnexp.components.preprocessing.step import Step, TrainingRows
 from nnexp.components.regularizers import Regularizer, Sizes

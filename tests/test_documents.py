@@ -14,15 +14,16 @@ import torch
 
 from nnexp import streams
 from nnexp.components.layer import Context, Layer, Seen
-from nnexp.components.losses import Loss
-from nnexp.components.models import Mlp
+from nnexp.components.losses.loss import Loss
+from nnexp.components.models.model import Mlp
 from nnexp.components.optimizers.optimizer import Moment, Optimizer
 from nnexp.components.preprocessing import OneHot, Standardize
 from nnexp.components.preprocessing.step import TrainingRows
 from nnexp.components.regularizers import Regularizer, Sizes
 from nnexp.components.table import Features
 from nnexp.config.experiment import Experiment
-from nnexp.train.program import Program, Signature, declare
+from nnexp.train.blueprint import Signature, declare
+from nnexp.train.program import Program
 
 CPU = torch.device("cpu")
 

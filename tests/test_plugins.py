@@ -162,7 +162,12 @@ def test_bytes_that_are_no_python(content: bytes, file: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
-        ('"mine"', '"hinge"', 0, "loss 'hinge' is defined twice: in nnexp.components.losses and"),
+        (
+            '"mine"',
+            '"hinge"',
+            0,
+            "loss 'hinge' is defined twice: in nnexp.components.losses.classes and",
+        ),
         ('    """Half the square."""\n', "", 0, "Mine has no docstring"),
         ('    name: Literal["mine"] = "mine"\n', "", 0, 'Mine has no name: write name: Literal["m'),
         ('name: Literal["mine"] = "mine"', 'name: str = "mine"', 0, "Mine has no name"),

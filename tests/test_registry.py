@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from nnexp import components
-from nnexp.components import losses, models, regularizers, schedules
+from nnexp.components import regularizers, schedules
 from nnexp.components.layers import basic as layers
+from nnexp.components.losses import loss as losses
 from nnexp.components.metrics import metric as metrics
+from nnexp.components.models import model as models
 from nnexp.components.optimizers import rules as optimizers
 from nnexp.config.catalogue import summary
 from nnexp.registry import (

@@ -10,10 +10,11 @@ import numpy as np
 
 from nnexp.analysis.vectors import Tables, largest, tables_of, word_run
 from nnexp.components.datasets.corpus import words_of
-from nnexp.components.losses import CrossEntropy, Loss
-from nnexp.components.tree_losses import HierarchicalSoftmax, Tree, balanced, huffman
-from nnexp.components.word_losses import NegativeSampling
-from nnexp.components.words import Cbow
+from nnexp.components.losses.classes import CrossEntropy
+from nnexp.components.losses.loss import Loss
+from nnexp.components.losses.tree import HierarchicalSoftmax, Tree, balanced, huffman
+from nnexp.components.losses.words import NegativeSampling
+from nnexp.components.models.words import Cbow
 from nnexp.errors import RunError, UsageError
 from nnexp.runs.plan import read_experiment
 

@@ -15,15 +15,9 @@ from nnexp.components import (
     models,
     optimizers,
     preprocessing,
-    rbf_models,
-    recurrent_models,
     regularizers,
     samplers,
     schedules,
-    tree_losses,
-    vision,
-    word_losses,
-    words,
 )
 
 __all__ = [
@@ -38,13 +32,7 @@ __all__ = [
     "models",
     "optimizers",
     "preprocessing",
-    "rbf_models",
-    "recurrent_models",
     "regularizers",
     "samplers",
     "schedules",
-    "tree_losses",
-    "vision",
-    "word_losses",
-    "words",
 ]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from nnexp.components.losses import Task
+from nnexp.components.losses.loss import Task
 from nnexp.errors import DataError
 from nnexp.registry import Spec, param
 

@@ -11,9 +11,9 @@ from nnexp.components.augmentations.warp import Border
 from nnexp.components.baselines import Baseline
 from nnexp.components.datasets import Dataset
 from nnexp.components.inits import Auto, Initializer
-from nnexp.components.losses import Loss, Task
+from nnexp.components.losses.loss import Loss, Task
 from nnexp.components.metrics.metric import Metric
-from nnexp.components.models import Model
+from nnexp.components.models.model import Model
 from nnexp.components.optimizers.optimizer import Optimizer
 from nnexp.components.optimizers.rules import Adam
 from nnexp.components.preprocessing.step import Step

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
-from nnexp.components.losses import CrossEntropy, Loss, Mse, MultilabelBce, Task
+from nnexp.components.losses.classes import CrossEntropy
+from nnexp.components.losses.labels import MultilabelBce
+from nnexp.components.losses.loss import Loss, Task
+from nnexp.components.losses.values import Mse
+from nnexp.components.losses.words import NegativeSampling
 from nnexp.components.metrics.by_class import F1
 from nnexp.components.metrics.metric import (
     R2,
@@ -19,7 +23,6 @@ from nnexp.components.metrics.metric import (
 from nnexp.components.preprocessing.step import Step
 from nnexp.components.regularizers import L1
 from nnexp.components.table import Table
-from nnexp.components.word_losses import NegativeSampling
 from nnexp.config.experiment import Experiment
 from nnexp.registry import choose
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from nnexp.components.layer import flat
 from nnexp.components.layers.normalization import BatchNorm
-from nnexp.components.losses import Loss, Task
+from nnexp.components.losses.loss import Loss, Task
 from nnexp.components.metrics.metric import Metric
-from nnexp.components.models import Sequential
+from nnexp.components.models.model import Sequential
 from nnexp.components.optimizers.rules import Momentum
 from nnexp.components.schedules import Cosine, OneCycle
 from nnexp.components.table import Table

@@ -12,7 +12,9 @@ import numpy as np
 
 import nnexp
 from nnexp.components.layer import Shape
-from nnexp.components.losses import BinaryCrossEntropy, CrossEntropy, Loss, MultilabelBce
+from nnexp.components.losses.classes import BinaryCrossEntropy, CrossEntropy
+from nnexp.components.losses.labels import MultilabelBce
+from nnexp.components.losses.loss import Loss
 from nnexp.components.preprocessing import Tokenize
 from nnexp.data.prepare import Pipeline
 from nnexp.deploy.graph import NEWEST_OPSET, OLDEST_OPSET, OPSET, Graph, needed
@@ -26,7 +28,7 @@ from nnexp.deploy.stored import Stored, read_stored
 from nnexp.deploy.traced import traced
 from nnexp.errors import RunError, UsageError
 from nnexp.runs.files import write_bytes
-from nnexp.train.program import declare
+from nnexp.train.blueprint import declare
 
 LARGEST = 2**31 - 1
 """Bytes that an ONNX file can hold."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnexp.components.losses import BinaryCrossEntropy, CrossEntropy, MultilabelBce
+from nnexp.components.losses.classes import BinaryCrossEntropy, CrossEntropy
+from nnexp.components.losses.labels import MultilabelBce
 from nnexp.components.preprocessing import Impute, OneHot
 from nnexp.components.table import Features
 from nnexp.data.prepare import Pipeline

@@ -15,7 +15,8 @@ from nnexp.lazy import torch
 from nnexp.runs.plan import read_experiment
 from nnexp.runs.rundir import RunDir
 from nnexp.runs.score import NEEDED, network, read_pipeline, usable_members
-from nnexp.train.program import Program, Signature, build_layers, declare
+from nnexp.train.blueprint import Signature, build_layers, declare
+from nnexp.train.program import Program
 
 TASKS = ("classification", "regression", "multilabel", "dense")
 """What a network may have learnt that is taken out of its run."""

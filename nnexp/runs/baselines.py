@@ -9,8 +9,9 @@ import numpy as np
 
 from nnexp.components.baselines import Baseline, Examples
 from nnexp.components.inits import Auto
-from nnexp.components.losses import CrossEntropy, Mse
-from nnexp.components.models import LinearModel
+from nnexp.components.losses.classes import CrossEntropy
+from nnexp.components.losses.values import Mse
+from nnexp.components.models.model import LinearModel
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import Prepared
 from nnexp.errors import ConfigError, Problem

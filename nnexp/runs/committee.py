@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.lazy import torch
 from nnexp.runs.record import PartScores
 from nnexp.runs.rundir import RunDir

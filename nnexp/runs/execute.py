@@ -30,6 +30,7 @@ from nnexp.runs.plan import Plan, plan_members
 from nnexp.runs.plugged import keep_plugins
 from nnexp.runs.restore import identity, restore
 from nnexp.runs.rundir import RunDir
+from nnexp.train.blueprint import start_notes
 from nnexp.train.device import (
     choose_device,
     members_that_fit,
@@ -38,7 +39,6 @@ from nnexp.train.device import (
 )
 from nnexp.train.feed import feed
 from nnexp.train.loop import Hooks, Pack, train
-from nnexp.train.program import start_notes
 from nnexp.train.state import TrainState
 
 

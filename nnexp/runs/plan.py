@@ -25,7 +25,7 @@ from nnexp.errors import ConfigError, DamagedRun
 from nnexp.runs.forms import reason
 from nnexp.runs.plugged import check_plugins
 from nnexp.runs.rundir import RunDir
-from nnexp.train.program import Signature, check_model, pack_key
+from nnexp.train.blueprint import Signature, check_model, pack_key
 
 
 @dataclass

@@ -30,10 +30,11 @@ from nnexp.runs.plan import (
 )
 from nnexp.runs.rundir import RunDir
 from nnexp.train import evaluate
+from nnexp.train.blueprint import Signature, check_model
 from nnexp.train.device import choose_device
 from nnexp.train.feed import feed
 from nnexp.train.loop import Pack
-from nnexp.train.program import Program, Signature, check_model
+from nnexp.train.program import Program
 
 NEEDED = (
     "resolved.yaml",

@@ -10,9 +10,10 @@ from nnexp.components.schedules import Progress
 from nnexp.config.experiment import EarlyStopping, Experiment
 from nnexp.lazy import torch
 from nnexp.train import evaluate, state, step
+from nnexp.train.blueprint import Signature
 from nnexp.train.feed import Feed, at, batch_bounds
 from nnexp.train.from_data import SAMPLE, start_from_data, takes_data
-from nnexp.train.program import Program, Signature
+from nnexp.train.program import Program
 from nnexp.train.state import MemberState, Row, TrainState
 
 

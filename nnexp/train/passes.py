@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nnexp.components.layer import Context
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.config.experiment import TestTime
 from nnexp.lazy import torch
 from nnexp.train import augment

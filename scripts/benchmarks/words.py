@@ -19,7 +19,8 @@ from nnexp.components.datasets import Corpus
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.train import state
-from nnexp.train.program import Program, Signature
+from nnexp.train.blueprint import Signature
+from nnexp.train.program import Program
 from nnexp.train.step import Working
 
 from .results import Figure, Found, Timing, interleave, ratios

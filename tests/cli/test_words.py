@@ -14,8 +14,8 @@ import yaml
 
 from nnexp.analysis.vectors import tables_of, word_run
 from nnexp.cli.app import run
-from nnexp.components.losses import Loss
-from nnexp.components.tree_losses import HierarchicalSoftmax
+from nnexp.components.losses.loss import Loss
+from nnexp.components.losses.tree import HierarchicalSoftmax
 from nnexp.registry import choose
 
 LINES = ["the cat eats fish today", "the dog eats meat today", "the cat sleeps now", "a dog runs"]

@@ -9,7 +9,8 @@ from torch import nn
 from nnexp.components.layer import Context, Fit
 from nnexp.components.layers.embedding import EmbedColumns, Embedding, usual_width
 from nnexp.config.experiment import Experiment
-from nnexp.train.program import Program, Signature
+from nnexp.train.blueprint import Signature
+from nnexp.train.program import Program
 
 M, B, T, V, E = 3, 5, 6, 7, 4
 IDS = torch.randint(V, (M, B, T), generator=torch.Generator().manual_seed(0))

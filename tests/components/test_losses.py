@@ -12,19 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from nnexp.components.losses import (
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Hinge,
-    Huber,
-    L1Loss,
-    L2Distance,
-    Loss,
-    Mse,
-    MultilabelBce,
-    MultilabelHinge,
-    SquaredHinge,
-)
+from nnexp.components.losses.classes import BinaryCrossEntropy, CrossEntropy, Hinge, SquaredHinge
+from nnexp.components.losses.labels import MultilabelBce, MultilabelHinge
+from nnexp.components.losses.loss import Loss
+from nnexp.components.losses.values import Huber, L1Loss, L2Distance, Mse
 
 M, B, K = 3, 7, 5  # members, examples, outputs
 

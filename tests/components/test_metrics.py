@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from nnexp.components.losses import Mse
+from nnexp.components.losses.values import Mse
 from nnexp.components.metrics.by_class import F1, BalancedAccuracy, ByClass, Precision, Recall
 from nnexp.components.metrics.metric import R2, Accuracy, Error, Metric, Rmse, Scored, TopK
 from nnexp.components.metrics.probabilities import Brier, CalibrationError, LogLoss, PrAuc, RocAuc

@@ -16,12 +16,13 @@ from nnexp.components.layers.activations import Activation
 from nnexp.components.layers.basic import Dropout, Linear
 from nnexp.components.layers.convolution import Conv2d
 from nnexp.components.layers.normalization import BatchNorm
-from nnexp.components.models import Cnn, LinearModel, Mlp, Model, ResidualNet, Sequential
-from nnexp.components.rbf_models import RbfNet
-from nnexp.components.recurrent_models import GruNet, LstmNet, RnnNet
+from nnexp.components.models.model import Cnn, LinearModel, Mlp, Model, ResidualNet, Sequential
+from nnexp.components.models.rbf import RbfNet
+from nnexp.components.models.recurrent import GruNet, LstmNet, RnnNet
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
-from nnexp.train.program import Program, Signature, check_model
+from nnexp.train.blueprint import Signature, check_model
+from nnexp.train.program import Program
 from nnexp.train.step import Working
 
 IMAGE, ROW = (3, 12, 12), (20,)

@@ -19,9 +19,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from nnexp.components.layer import Context, Fit, Layer
 from nnexp.components.layers.embedding import Embedding
 from nnexp.components.layers.recurrent import Gru, Lstm, MeanOverTime, Rnn, present
-from nnexp.components.recurrent_models import GruNet, LstmNet
+from nnexp.components.models.recurrent import GruNet, LstmNet
 from nnexp.config.experiment import Experiment
-from nnexp.train.program import Program, Signature
+from nnexp.train.blueprint import Signature
+from nnexp.train.program import Program
 
 Recurrent = Rnn | Lstm | Gru
 Tensors = dict[str, torch.Tensor]

@@ -18,7 +18,8 @@ from nnexp.components.layers.residual import Residual, silenced
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
 from nnexp.train import state, step
-from nnexp.train.program import Program, Signature, check_model, declare
+from nnexp.train.blueprint import Signature, check_model, declare
+from nnexp.train.program import Program
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnexp.components.losses import BinaryCrossEntropy
-from nnexp.components.tree_losses import (
+from nnexp.components.losses.classes import BinaryCrossEntropy
+from nnexp.components.losses.tree import (
     HierarchicalSoftmax,
     Tree,
     balanced,

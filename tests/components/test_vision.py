@@ -14,8 +14,9 @@ from nnexp.components.layer import Context
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError
 from nnexp.train import state, step
+from nnexp.train.blueprint import Signature, check_model
 from nnexp.train.checkpointing import bounds, pieces
-from nnexp.train.program import Program, Signature, check_model
+from nnexp.train.program import Program
 
 CPU = torch.device("cpu")
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from nnexp.components.layer import Context, Fit
-from nnexp.components.losses import CrossEntropy, Loss
-from nnexp.components.tree_losses import HierarchicalSoftmax
+from nnexp.components.losses.classes import CrossEntropy
+from nnexp.components.losses.loss import Loss
+from nnexp.components.losses.tree import HierarchicalSoftmax
+from nnexp.components.losses.words import SHARED, NegativeSampling
+from nnexp.components.models.words import Cbow, SkipGram, WordInput
 from nnexp.components.windows import Windows
-from nnexp.components.word_losses import SHARED, NegativeSampling
-from nnexp.components.words import Cbow, SkipGram, WordInput
 
 TEXT = "anarchism originated as a term of abuse first used against early working class radicals"
 WORDS = TEXT.split()

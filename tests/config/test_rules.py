@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.components.optimizers.optimizer import Optimizer
 from nnexp.config.experiment import Experiment
 from nnexp.config.rules import without_data

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.config.experiment import Experiment
 from nnexp.config.rules import without_data
 from nnexp.config.second_order import with_model
 from nnexp.errors import ConfigError
-from nnexp.train.program import Signature, check_model
+from nnexp.train.blueprint import Signature, check_model
 
 FULL = {"batch_size": "full"}
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_iris
 import nnexp
 from nnexp.analysis.compare import compare
 from nnexp.cli.app import run
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.errors import RunError, UsageError
 from nnexp.registry import choose
 from nnexp.runs.apply import apply_run

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from nnexp.config.experiment import Experiment
+from nnexp.train.blueprint import Signature
 from nnexp.train.feed import Feed
 from nnexp.train.loop import Pack
-from nnexp.train.program import Signature
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,14 @@ from nnexp.components.augmentations import warp
 from nnexp.components.augmentations.base import Chance
 from nnexp.components.layer import Context
 from nnexp.components.layers.activations import Relu
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.config import augmenting, rules
 from nnexp.config.experiment import TestTime
 from nnexp.errors import ConfigError
 from nnexp.train import augment, evaluate, passes
+from nnexp.train.blueprint import Signature, check_model, pack_key
 from nnexp.train.loop import Hooks, train
-from nnexp.train.program import Program, Signature, check_model, pack_key
+from nnexp.train.program import Program
 
 IMAGE = (2, 8, 10)
 LAYERS = [Relu()]

@@ -11,8 +11,8 @@ import torch
 from nnexp.components.layout import Layout
 from nnexp.errors import ConfigError
 from nnexp.train import step
+from nnexp.train.blueprint import check_model
 from nnexp.train.loop import Hooks, Pack, train
-from nnexp.train.program import check_model
 
 
 def tensors(pack: Pack, flat: torch.Tensor) -> dict[str, torch.Tensor]:

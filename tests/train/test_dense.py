@@ -15,7 +15,8 @@ from sklearn.metrics import jaccard_score
 
 from nnexp.cli.app import run
 from nnexp.config.experiment import Experiment
-from nnexp.train.program import Program, Signature
+from nnexp.train.blueprint import Signature
+from nnexp.train.program import Program
 
 CLASSES = ("background", "disc", "square")
 

@@ -14,9 +14,9 @@ import torch
 from nnexp.components.schedules import Progress
 from nnexp.registry import FAMILIES, Spec
 from nnexp.train import step
+from nnexp.train.blueprint import Signature
 from nnexp.train.feed import at
 from nnexp.train.loop import Hooks, Pack, train
-from nnexp.train.program import Signature
 from nnexp.train.state import TrainState
 
 ROW, IMAGE, SIGNAL = (6,), (2, 6, 6), (2, 8)

@@ -9,7 +9,7 @@ import torch
 
 from nnexp.components.layer import Context, Layer
 from nnexp.components.layers.activations import Activation
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.components.regularizers import Sizes
 from nnexp.train.loop import Pack
 from nnexp.train.step import Working

@@ -12,9 +12,9 @@ import torch
 
 from nnexp.config.experiment import Experiment
 from nnexp.train import step
+from nnexp.train.blueprint import Signature
 from nnexp.train.feed import batch_bounds
 from nnexp.train.loop import Hooks, _observe, train
-from nnexp.train.program import Signature
 from nnexp.train.state import MemberState, TrainState
 
 CONFIGS: dict[str, dict[str, Any]] = {

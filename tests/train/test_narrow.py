@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnexp.components.tree_losses import HierarchicalSoftmax
+from nnexp.components.losses.tree import HierarchicalSoftmax
 from nnexp.train.step import Working
 
 

@@ -10,7 +10,7 @@ import torch
 
 from nnexp.components.layer import Layer
 from nnexp.components.layers.activations import Activation
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.components.samplers import Uniform
 from nnexp.components.schedules import Progress
 from nnexp.train import step

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from nnexp.components.losses import Task
+from nnexp.components.losses.loss import Task
 from nnexp.lazy import torch
 from nnexp.registry import Spec, param
 

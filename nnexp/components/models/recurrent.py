@@ -9,7 +9,7 @@ from nnexp.components.layers.basic import Dropout, Linear, Reshape
 from nnexp.components.layers.convolution import Conv1d
 from nnexp.components.layers.embedding import Embedding
 from nnexp.components.layers.recurrent import Gru, Lstm, Rnn
-from nnexp.components.models import Model, Width
+from nnexp.components.models.model import Model, Width
 from nnexp.registry import param
 
 

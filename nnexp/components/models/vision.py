@@ -15,7 +15,7 @@ from nnexp.components.layers.joining import Concat, Swap
 from nnexp.components.layers.normalization import BatchNorm
 from nnexp.components.layers.pooling import GlobalAvgPool, MaxPool2d, Upsample
 from nnexp.components.layers.residual import Fork, Join, silenced
-from nnexp.components.models import Model
+from nnexp.components.models.model import Model
 from nnexp.registry import OneOf, param, rule
 
 Channels = Annotated[int, Field(ge=1, le=65_536)]

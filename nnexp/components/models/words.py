@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Self
 from nnexp import streams
 from nnexp.components.inits import Constant, Uniform
 from nnexp.components.layer import Context, Declared, Fit, Hyper, Layer, Shape, Slot, Tensors
-from nnexp.components.models import Model
+from nnexp.components.models.model import Model
 from nnexp.components.windows import CHUNK, Windows, table_rows
 from nnexp.lazy import functional, torch
 from nnexp.registry import param

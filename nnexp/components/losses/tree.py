@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import PrivateAttr
 
 from nnexp.components.layer import Context
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.components.table import existing_file
 from nnexp.components.windows import Windows, table_rows
 from nnexp.errors import DataError, count

@@ -6,7 +6,7 @@ from typing import Literal
 
 from nnexp import streams
 from nnexp.components.layer import Context
-from nnexp.components.losses import Loss
+from nnexp.components.losses.loss import Loss
 from nnexp.components.windows import Windows, table_rows
 from nnexp.lazy import functional, torch
 from nnexp.registry import param

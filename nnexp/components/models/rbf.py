@@ -7,7 +7,7 @@ from typing import Literal
 from nnexp.components.layer import Layer, Shape
 from nnexp.components.layers.basic import Flatten, Linear
 from nnexp.components.layers.rbf import Rbf
-from nnexp.components.models import Model
+from nnexp.components.models.model import Model
 from nnexp.registry import param
 
 
