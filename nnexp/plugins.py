@@ -47,6 +47,8 @@ from nnexp.components.preprocessing.step import Step, TrainingRows
 from nnexp.components.regularizers import Regularizer, Sizes
 from nnexp.components.samplers import Among, Sampler
 from nnexp.components.schedules import Progress, Schedule
+from nnexp.components.searching.domain import Domain
+from nnexp.components.searching.method import Method, Searcher
 from nnexp.components.table import Features, Table
 from nnexp.data.splits import Parts, Splitter
 from nnexp.errors import DataError
@@ -64,6 +66,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Declared",
+    "Domain",
     "Examples",
     "Features",
     "Fit",
@@ -73,6 +76,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Loss",
+    "Method",
     "Metric",
     "Model",
     "Moment",
@@ -85,6 +89,7 @@ __all__ = [
     "Schedule",
     "Scope",
     "Scored",
+    "Searcher",
     "Seen",
     "Shape",
     "Sizes",

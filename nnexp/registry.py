@@ -99,7 +99,7 @@ def param(
     *,
     unit: str = "",
     per_member: bool = False,
-    search: str | None = None,
+    search: str | tuple[str, float, float] | None = None,
     also: Sequence[str] = (),
     when: str = "",
     **bounds: Any,
@@ -108,7 +108,8 @@ def param(
 
     unit: what one of it is ("epochs"); empty for a plain number.
     per_member: members of one pack may differ in it; the engine gives it as a float or `[M]`.
-    search: how a search draws it by default: "log", "linear", "log1m" (log of 1 − x).
+    search: how a search draws it by default: "log", "linear", "log1m" (log of 1 − x); with lowest
+        and highest value where they do not follow from the default.
     also: other names users know it by; only ever suggested.
     when: where the default comes from if it is not a constant.
     bounds: `gt`, `ge`, `lt`, `le`, `min_length`, … as in pydantic.
@@ -116,7 +117,7 @@ def param(
     extra: dict[str, Any] = {
         "unit": unit,
         "per_member": per_member,
-        "search": search,
+        "search": list(search) if isinstance(search, tuple) else search,
         "also": list(also),
         "when": when,
     }

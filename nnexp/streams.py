@@ -20,7 +20,7 @@ import numpy as np
 from nnexp.lazy import torch
 
 INITIALIZATION, ORDER, DROPOUT, SAMPLER, AUGMENTATION, SPLIT, SUBSET = range(1, 8)
-NOISE, EVOLUTION, LABELS, CORRUPTION, WORDS = range(8, 13)
+NOISE, EVOLUTION, LABELS, CORRUPTION, WORDS, SEARCH = range(8, 14)
 """The purposes; each is a stream of its own."""
 
 _MASK = (1 << 64) - 1

@@ -183,6 +183,7 @@ EXAMPLES: dict[str, Any] = {
     "by": "patient",
     "coefficient": 0.5,
     "units": 3,
+    "options": [1, "b", {"name": "c"}],
     "channels": 3,
     "layers": ["relu", {"name": "linear", "units": 2}],
     "shape": [2, 3],

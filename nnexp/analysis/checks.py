@@ -34,13 +34,22 @@ class Check:
 def config_differences(results: Sequence[Result]) -> tuple[ConfigDifference, ...]:
     """Keys of the resolved configs that differ, by path; and plugins, by their SHA-256.
 
-    The name is left out, as it labels what is compared; and of groups the seeds, which vary.
+    The name is left out, as it labels what is compared; and of groups the seeds, which vary. A
+    committee has the config of its first network, and a key that says how many they are.
     """
-    flat = [{**dict(_flatten(result.config)), **_plugins(result)} for result in results]
+    flat = [
+        {**_committee(result), **dict(_flatten(result.config)), **_plugins(result)}
+        for result in results
+    ]
     ignored = {"name", *(_SEEDS if results[0].kind == "group" else ())}
     paths = dict.fromkeys(path for config in flat for path in config if path not in ignored)
     rows = (ConfigDifference(p, tuple(config.get(p) for config in flat)) for p in paths)
     return tuple(row for row in rows if any(value != row.values[0] for value in row.values))
+
+
+def _committee(result: Result) -> dict[str, Any]:
+    members = result.manifest.get("ensemble")
+    return {"committee": f"of {len(members)} models"} if isinstance(members, list) else {}
 
 
 def comparability(results: Sequence[Result], split: str) -> tuple[Check, ...]:

@@ -41,8 +41,8 @@ def compare(
     Raises UsageError for what can't be compared, RunError and DamagedRun for what can't be read.
     """
     results = read_all(paths, margin)
-    split, fallback = _choose_split(results, split)
-    metric, higher = _choose_metric(results, metric, split)
+    split, fallback = choose_split(results, split)
+    metric, higher = choose_metric(results, metric, split)
     labels = [letters(i) for i in range(len(results))]
     sides = tuple(
         _side(label, result, split, metric) for label, result in zip(labels, results, strict=True)
@@ -92,7 +92,7 @@ def read_all(paths: Sequence[Path], margin: float | None = None) -> list[Result]
     return results
 
 
-def _choose_split(results: Sequence[Result], split: str) -> tuple[str, list[str]]:
+def choose_split(results: Sequence[Result], split: str) -> tuple[str, list[str]]:
     lacking = [result for result in results if not result.part(split)]
     if not lacking:
         return split, []
@@ -106,7 +106,7 @@ def _choose_split(results: Sequence[Result], split: str) -> tuple[str, list[str]
     raise RunError(f"{lacking[0].path} has no results on {split} (there are: {there})")
 
 
-def _choose_metric(results: Sequence[Result], metric: str | None, split: str) -> tuple[str, bool]:
+def choose_metric(results: Sequence[Result], metric: str | None, split: str) -> tuple[str, bool]:
     known = [name for name in results[0].part(split) if all(name in r.part(split) for r in results)]
     if metric is None:
         primary = list(dict.fromkeys(str(result.summary.get("primary")) for result in results))

@@ -84,7 +84,7 @@ def settings_of(result: Result, metric: str) -> dict[str, object]:
     return {}
 
 
-def _statistic(result: Result, metric: str) -> Statistic | None:
+def statistic_of(result: Result, metric: str) -> Statistic | None:
     average = settings_of(result, metric).get("average", "macro")
     return statistic(metric, str(result.summary.get("task")), str(average))
 
@@ -100,8 +100,8 @@ def align(a: Sequence[Predictions], b: Sequence[Predictions]) -> Aligned:
     Examples are told by id, and by having the same target. Sides that share less than half of the
     smaller one's examples are left unpaired, with all their examples.
     """
-    own_a, own_b = _shared(a), _shared(b)
-    both = _shared([*own_a, *own_b])
+    own_a, own_b = shared(a), shared(b)
+    both = shared([*own_a, *own_b])
     common, smaller = len(both[0]), min(len(own_a[0]), len(own_b[0]))
     if smaller == 0:
         raise RunError("the members of a group that varies the seed share no examples")
@@ -117,7 +117,7 @@ def align(a: Sequence[Predictions], b: Sequence[Predictions]) -> Aligned:
     return Aligned(both[: len(own_a)], both[len(own_a) :], True, note)
 
 
-def _shared(predictions: Sequence[Predictions]) -> tuple[Predictions, ...]:
+def shared(predictions: Sequence[Predictions]) -> tuple[Predictions, ...]:
     """Each with only the examples that all have, in the order of the first."""
     if all(p.ids == predictions[0].ids for p in predictions):
         return tuple(predictions)
@@ -129,14 +129,14 @@ def _shared(predictions: Sequence[Predictions]) -> tuple[Predictions, ...]:
 def _two_runs(a: Result, b: Result, split: str, metric: str) -> Finding:
     difference = b.value(split, metric) - a.value(split, metric)
     untested = Estimate("none", difference, math.nan, math.nan)
-    by_examples = _statistic(a, metric)
+    by_examples = statistic_of(a, metric)
     if by_examples is None:
         note = f"{metric} is not an average over examples: no interval for two single runs."
         return Finding(untested, MODELS, notes=(note,))
     predictions = [run.predictions(split) for run in (a, b)]
-    doubt = _doubt((a, b), predictions, split, metric)
-    if doubt:
-        return Finding(untested, MODELS, notes=(doubt,))
+    reason = doubt((a, b), predictions, split, metric)
+    if reason:
+        return Finding(untested, MODELS, notes=(reason,))
     aligned = align(predictions[:1], predictions[1:])
     x, y = by_examples.moments(aligned.a[0]), by_examples.moments(aligned.b[0])
     estimate = (bootstrap.paired if aligned.paired else bootstrap.unpaired)(by_examples, x, y)
@@ -153,24 +153,40 @@ def _over_seeds(a: Result, b: Result, split: str, metric: str) -> Finding:
     if min(len(runs_a), len(runs_b)) < 2:
         note = "At least two seeds of each are needed to tell a difference from luck."
         return Finding(on_split, SPLIT, notes=(note,))
-    by_examples = _statistic(a, metric)
+    by_examples = statistic_of(a, metric)
     if by_examples is None:
         note = f"{metric} is not an average over examples, so the examples' chance is left out."
         return Finding(on_split, SPLIT, notes=(note,))
     predictions = [run.predictions(split) for run in (*runs_a, *runs_b)]
-    doubt = _doubt((*runs_a, *runs_b), predictions, split, metric)
-    if doubt:
-        return Finding(on_split, SPLIT, notes=(doubt,))
+    reason = doubt((*runs_a, *runs_b), predictions, split, metric)
+    if reason:
+        return Finding(on_split, SPLIT, notes=(reason,))
     aligned = align(predictions[: len(runs_a)], predictions[len(runs_a) :])
     estimate = two_way(
-        _matrix(by_examples, aligned.a), _matrix(by_examples, aligned.b), paired=aligned.paired
+        matrix(by_examples, aligned.a), matrix(by_examples, aligned.b), paired=aligned.paired
     )
     return Finding(estimate, DATA, ((on_split, SPLIT),), _told(aligned.note))
 
 
+def mean_score(result: Result, split: str, metric: str) -> Estimate:
+    """A group's mean metric, as an estimate of the config's on data like these: with the chance of
+    its seeds and, where the metric is a mean over examples, of these.
+    """
+    runs = counted(result, split, metric)
+    values = _values(runs, split, metric)
+    by_examples = statistic_of(result, metric)
+    if len(runs) > 1 and by_examples is not None:
+        predictions = [run.predictions(split) for run in runs]
+        if not doubt(runs, predictions, split, metric):
+            scores = matrix(by_examples, predictions)
+            found = two_way(np.zeros_like(scores), scores)
+            return replace(found, difference=float(values.mean()))
+    return welch(np.zeros(2), values)
+
+
 def _over_splits(a: Result, b: Result, split: str, metric: str) -> Finding:
-    scores_a, scores_b = _by_split(a, split, metric), _by_split(b, split, metric)
-    ratios = _test_ratio(a, split), _test_ratio(b, split)
+    scores_a, scores_b = by_split(a, split, metric), by_split(b, split, metric)
+    ratios = evaluated_ratio(a, split), evaluated_ratio(b, split)
     common = [key for key in scores_a if key in scores_b]
     if len(common) < 2:
         values_a, values_b = np.array(list(scores_a.values())), np.array(list(scores_b.values()))
@@ -184,7 +200,7 @@ def _over_splits(a: Result, b: Result, split: str, metric: str) -> Finding:
     return Finding(corrected_paired(differences, max(ratios)), DATA, notes=_told(note))
 
 
-def _by_split(result: Result, split: str, metric: str) -> dict[str, float]:
+def by_split(result: Result, split: str, metric: str) -> dict[str, float]:
     """Mean metric of the runs on each split, by the hashes of its training and scored examples."""
     scores: dict[str, list[float]] = {}
     for run in counted(result, split, metric):
@@ -194,7 +210,7 @@ def _by_split(result: Result, split: str, metric: str) -> dict[str, float]:
     return {key: float(np.mean(values)) for key, values in scores.items()}
 
 
-def _test_ratio(result: Result, split: str) -> float:
+def evaluated_ratio(result: Result, split: str) -> float:
     """Evaluated examples per training example, for Nadeau and Bengio's variance."""
     parts, data = result.runs[0].manifest.get("split"), result.config.get("data")
     counts = parts.get("counts") if isinstance(parts, dict) else None
@@ -214,15 +230,15 @@ def _values(runs: Sequence[Result], split: str, metric: str) -> FloatArray:
     return np.array([run.value(split, metric) for run in runs], dtype=np.float64)
 
 
-def _matrix(metric: Statistic, predictions: Sequence[Predictions]) -> FloatArray:
+def matrix(metric: Statistic, predictions: Sequence[Predictions]) -> FloatArray:
     return np.stack([metric.influence(metric.moments(p)) for p in predictions])
 
 
-def _doubt(
+def doubt(
     runs: Sequence[Result], predictions: Sequence[Predictions], split: str, metric: str
 ) -> str:
     """Why the metric can't be taken from the predictions; empty if it can."""
-    by_examples = _statistic(runs[0], metric)
+    by_examples = statistic_of(runs[0], metric)
     assert by_examples is not None
     for run, rows in zip(runs, predictions, strict=True):
         told = run.value(split, metric)

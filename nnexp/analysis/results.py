@@ -132,6 +132,8 @@ class Result:
     def predictions(self, split: str) -> Predictions:
         """The split's rows of predictions.csv; ids are unique."""
         if split not in self._predictions:
+            if not (self.path / "predictions.csv").exists():
+                RunDir(self.path).refuse_light("predictions")
             self._predictions[split] = _read_predictions(self.path, split)
         return self._predictions[split]
 

@@ -193,6 +193,8 @@ def notes(sides: Sequence[Times], goal: Goal) -> tuple[str, ...]:
 
 
 def _time(run: Result, goal: Goal) -> float | None:
+    if "ensemble" in run.manifest:
+        raise UsageError(f"{run.path} is a committee, which has no epochs: compare its members")
     history = run.history()
     if not history:
         return None

@@ -16,6 +16,7 @@ from nnexp.components.windows import UNKNOWN
 from nnexp.errors import DamagedRun, DataError, RunError, UsageError, count, nearest
 from nnexp.runs.files import write_bytes
 from nnexp.runs.rundir import RunDir
+from nnexp.runs.score import has_no_weights
 
 VECTORS, CONTEXTS = "word_input.weight", "word_output.weight"
 """How the names of the two tables of a word run end."""
@@ -80,7 +81,8 @@ def largest(values: np.ndarray, k: int) -> np.ndarray:
 def word_run(path: Path, member: int | None = None) -> RunDir:
     """The run of word vectors at `path`; of a group a member, by default its first.
 
-    Raises RunError if it is not finished, or holds no word vectors; UsageError without the member.
+    Raises RunError if it is not finished, diverged or holds no word vectors; UsageError without the
+    member.
     """
     run = RunDir.open(path)
     manifest = run.read_manifest()
@@ -96,6 +98,8 @@ def word_run(path: Path, member: int | None = None) -> RunDir:
     task = run.read_summary().get("task")
     if task != "words":
         raise RunError(f"{path} holds no word vectors: it is a {task} run")
+    if has_no_weights(run):
+        raise RunError(f"{run.path} diverged and left no vectors that mean anything")
     return run
 
 

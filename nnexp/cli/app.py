@@ -24,6 +24,7 @@ from nnexp.cli.ensemble import ensemble
 from nnexp.cli.export import export
 from nnexp.cli.init import init
 from nnexp.cli.predict import predict
+from nnexp.cli.sweep import sweep
 from nnexp.cli.train import train
 from nnexp.errors import ConfigError, NnexpError, PluginNeeded, UsageError
 
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 for command in (
     train,
+    sweep,
     results.eval_,
     results.compare,
     results.runs,

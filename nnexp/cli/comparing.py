@@ -125,9 +125,16 @@ def _metrics(found: Comparison) -> None:
     console.say_table(head, rows, right=range(1, len(head)))
 
 
+def amount(x: float | None) -> str:
+    """A count, or the mean of several: `2,998,600`, `12.5`."""
+    if x is None:
+        return "–"
+    return f"{x:,.0f}" if x >= 1e5 else f"{x:,.6g}"
+
+
 def _cost(sides: Sequence[Side]) -> None:
     def line(name: str, values: Sequence[float | None]) -> list[Cell]:
-        return [name, *("–" if x is None else f"{x:,.6g}" for x in values)]
+        return [name, *map(amount, values)]
 
     rows: list[list[Cell]] = [
         ["training time", *(console.duration(side.cost.seconds) for side in sides)],

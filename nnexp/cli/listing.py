@@ -29,12 +29,12 @@ def entries_to_json(found: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def show_entries(found: Sequence[Entry], folder: Path) -> None:
-    """A line for each run or group, by folder if lines are short; then what is wrong with any."""
+    """A line for each run, group or sweep, by folder if lines are short; then what is wrong with any."""
     if not found:
         console.note(f"there are no runs in {folder}")
     if console.is_wide(130):
         rows = [[*_line(one), str(one.path)] for one in found]
-        console.say_table(["status", "kind", "time", "test", "path"], rows, right=[2], whole=_ALL)
+        console.say_table(["status", "kind", "time", "score", "path"], rows, right=[2], whole=_ALL)
     else:
         for parent in dict.fromkeys(one.path.parent for one in found):
             console.say_path(parent, "name")
@@ -47,11 +47,16 @@ def show_entries(found: Sequence[Entry], folder: Path) -> None:
 
 def _line(one: Entry) -> list[Cell]:
     score = {"mean": one.value, "sd": one.sd}
+    kinds = {
+        "group": console.count(one.members, "model"),
+        "sweep": f"sweep, {console.count(one.members, 'trial')}",
+    }
+    best = "best " if one.kind == "sweep" else ""
     return [
         (one.status, _STATUS.get(one.status, "")),
-        console.count(one.members, "model") if one.kind == "group" else one.kind,
+        kinds.get(one.kind, one.kind),
         console.duration(one.seconds) if one.seconds is not None else "",
-        f"{one.primary} {console.spread(score)}" if one.value is not None else "",
+        f"{best}{one.primary} {console.spread(score)}" if one.value is not None else "",
     ]
 
 
@@ -74,7 +79,7 @@ def show_run(run: RunDir) -> None:
     console.say_path(run.path, "bold")
     console.say_table(["", ""], [[(k, "dim"), v] for k, v in _facts(manifest, status)], indent=2)
     if run.resolved.exists():
-        console.say("config", "bold")
+        console.say("config of m0" if manifest.get("ensemble") else "config", "bold")
         config = run.read_config()
         rows: list[list[Cell]] = [[(k, "name"), brief(v)] for k, v in _highlights(config)]
         console.say_table(["", ""], rows, indent=2)
@@ -84,6 +89,9 @@ def show_run(run: RunDir) -> None:
     console.say("files", "bold")
     files: list[list[Cell]] = [[name, f"{size:,} bytes"] for name, size in _files(run)]
     console.say_table(["", ""], files, right=[1], indent=2)
+    listed = [str(name) for name in manifest.get("files") or ()] if status == "finished" else []
+    if lost := [name for name in listed if not (run.path / name).exists()]:
+        console.note(f"missing: {', '.join(lost)}", "warning")
     if status == "interrupted":
         console.note(f"go on with: nnexp train --resume {run.path}", "warning")
 
@@ -94,7 +102,10 @@ def _facts(manifest: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]
     if members:
         kind += f" of {console.count(members, 'model')} that differ in their {manifest['varies']}"
     yield "name", str(manifest.get("name", ""))
-    yield "what", kind
+    committee = manifest.get("ensemble") or ()
+    yield "what", f"committee of {len(committee)} models" if committee else kind
+    for number, member in enumerate(committee):
+        yield f"m{number}", member
     yield "status", status
     yield "created", str(manifest.get("created", ""))
     if manifest.get("seconds") is not None:

@@ -163,7 +163,7 @@ def runs(
     ] = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """List the runs and groups in a folder, newest first.
+    """List the runs, groups and sweeps in a folder, newest first.
 
     \b
     Example:
@@ -183,7 +183,7 @@ def runs(
 
 def show(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN|CONFIG", help="A run's directory, or a config file.")
+        Path, typer.Argument(metavar="RUN|SWEEP|CONFIG", help="A run's or sweep's directory, or a config.")
     ],
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Fill in every default (a config's data are read).")
@@ -197,7 +197,7 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a run: what it was, what came out, which files it left. Or a config, checked.
+    """Show a run: what it was, what came out, which files it left. Or a sweep; or a config.
 
     \b
     Examples:
@@ -214,8 +214,11 @@ def show(
     if set_:
         raise UsageError("--set changes a config, and can't be given for a run")
     from nnexp.cli.listing import run_to_json, show_run
-    from nnexp.runs.rundir import RunDir
+    from nnexp.runs.rundir import RunDir, is_sweep
 
+    if is_sweep(path):
+        _show_sweep(path, resolved, as_json)
+        return
     run = RunDir.open(path)
     if resolved:
         _show_yaml(run.read_config(), as_json)
@@ -223,6 +226,20 @@ def show(
         console.say_json(run_to_json(run))
     else:
         show_run(run)
+
+
+def _show_sweep(path: Path, resolved: bool, as_json: bool) -> None:
+    """What a sweep searches and has found."""
+    from nnexp.cli.sweep_show import show_sweep_dir, sweep_to_json
+    from nnexp.search.folder import SweepDir
+
+    sweep = SweepDir.open(path)
+    if resolved:
+        raise UsageError(f"--resolved is for runs: take {sweep.best.path}")
+    if as_json:
+        console.say_json(sweep_to_json(sweep))
+    else:
+        show_sweep_dir(sweep)
 
 
 def _show_time(path: Path, metric: str, as_json: bool) -> None:

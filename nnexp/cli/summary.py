@@ -63,6 +63,8 @@ def _course(summary: Mapping[str, Any], seconds: float | None) -> str:
         parts.append(f"{count(summary['members'], 'model')} (mean ± standard deviation)")
         epochs = summary.get("epochs", {}).get("mean")
         parts.append(f"{value(epochs).removesuffix('.0000')} epochs" if epochs else "")
+    elif "committee" in summary:
+        parts.append(f"the mean of {summary['committee']} models")
     else:
         parts.append(count(summary["epochs"], "epoch"))
         if summary["best_epoch"] != summary["epochs"]:

@@ -122,8 +122,10 @@ def _start(
 
 
 def _resume(path: Path, epochs: int | None, seeds: int | None, quiet: bool, as_json: bool) -> None:
-    from nnexp.runs.rundir import RunDir
+    from nnexp.runs.rundir import RunDir, is_sweep
 
+    if is_sweep(path):
+        raise UsageError(f"{path} is a sweep; go on with: nnexp sweep --resume {path}")
     RunDir.open(path)  # tells quickly what is wrong
     from nnexp.cli.live import Live
     from nnexp.runs.resume import resume

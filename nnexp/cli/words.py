@@ -24,7 +24,7 @@ Count = Annotated[int, typer.Option("-k", min=1, metavar="K", help="How many wor
 
 def neighbours(
     run: WordRun,
-    words: Annotated[list[str], typer.Argument(metavar="WORD …", help="Words of the text.")],
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="Words of the text.")],
     k: Count = 10,
     member: Member = None,
     as_json: AsJson = False,

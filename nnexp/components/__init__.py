@@ -18,6 +18,7 @@ from nnexp.components import (
     regularizers,
     samplers,
     schedules,
+    searching,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "regularizers",
     "samplers",
     "schedules",
+    "searching",
 ]

@@ -1,4 +1,4 @@
-"""Where augmentation, and views at test time, can't work."""
+"""Where augmentation, corruption, and views at test time can't work."""
 
 from __future__ import annotations
 
@@ -46,12 +46,15 @@ def with_model(
     """
     shown = f"examples of shape {inputs}"
     images = len(inputs) == 3 and not any(codes) and experiment.task != "words"
+    coded = any(codes) or experiment.task == "words" or layers[0].takes_codes
+    if experiment.data.corruption is not None and coded:
+        yield Problem("", "data.corruption", "changes numbers, and there are inputs that are codes")
     for number, spec in enumerate(experiment.augmentation):
         path, name = f"augmentation.{number}", spec.component
         if spec.images_only and not images:
             why = f"{name} needs images, of shape (channels, height, width); there are {shown}"
             yield Problem("", path, why)
-        elif any(codes) or experiment.task == "words" or layers[0].takes_codes:
+        elif coded:
             yield Problem("", path, f"{name} changes numbers, and the inputs are codes")
         elif isinstance(spec, Geometric) and positions and positions != inputs[1:]:
             why = f"{name} moves pixels, and the classes' positions {positions} are none"
@@ -65,7 +68,12 @@ def _test_time(
 ) -> Iterator[Problem]:
     if asked.moves and not images:
         why = "views need images, of shape (channels, height, width); there are examples of shape "
-        yield Problem("", "test_time", f"{why}{inputs}", hint="mc_dropout works without")
+        yield Problem(
+            "",
+            "test_time",
+            f"{why}{inputs}",
+            hint="mc_dropout (--mc-dropout of eval) works without",
+        )
     elif asked.moves and positions:
         why = "views of an image have their classes elsewhere: they can't be averaged"
         yield Problem("", "test_time", why, hint="mc_dropout works with a class at every position")

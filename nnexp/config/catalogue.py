@@ -204,8 +204,13 @@ def _parameter(name: str, info: FieldInfo) -> Parameter:
         info.description or "",
         tuple(extra.get("also", ())),
         bool(extra.get("per_member")),
-        extra.get("search") or "",
+        _scale(extra.get("search") or ""),
     )
+
+
+def _scale(search: str | list[Any]) -> str:
+    """How a search draws the values, with the range if there is one of its own."""
+    return search if isinstance(search, str) else "{}, {:g} to {:g}".format(*search)
 
 
 def _default_text(info: FieldInfo) -> str:
@@ -345,10 +350,10 @@ def _family(base: type[Spec]) -> dict[str, Any]:
 
 def _keyed_family(base: type[Spec]) -> dict[str, Any]:
     """A mapping from names to parameters, or to the one number that stands for them."""
-    assert base.shorthand is not None
     properties = {}
     for name, cls in sorted(base.registered.items()):
-        short = _value(field_arms(cls.model_fields[base.shorthand]))
+        assert cls.shorthand is not None
+        short = _value(field_arms(cls.model_fields[cls.shorthand]))
         forms = [short, {"$ref": f"#/$defs/{base.family}.{name}"}, {"type": "null"}]
         properties[name] = {"description": summary(cls), "anyOf": forms}
     return {
@@ -403,6 +408,8 @@ def _value(arms: Sequence[Arm]) -> dict[str, Any]:
 def _arm(arm: Arm) -> dict[str, Any]:
     limits = arm.limits
     match arm.kind:
+        case "any":
+            return {}
         case "literal":
             return {"enum": list(arm.type)}
         case "choice" | "keyed":

@@ -20,6 +20,7 @@ from nnexp.components.preprocessing.step import Step
 from nnexp.components.regularizers import Regularizer
 from nnexp.components.samplers import Sampler, Uniform
 from nnexp.components.schedules import ConstantRate, Schedule
+from nnexp.config.sweep import Sweep
 from nnexp.data.splits import Split, Splitter
 from nnexp.data.variation import Corruption
 from nnexp.registry import KeyedBy, OneOf, Spec, param, rule
@@ -228,3 +229,4 @@ class Experiment(Spec):
         max_length=100,
         also=("baseline", "references"),
     )
+    sweep: Sweep | None = param(None, "what `nnexp sweep` searches over", exclude=True)

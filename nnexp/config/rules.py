@@ -59,6 +59,8 @@ def with_data(experiment: Experiment, table: Table) -> list[Problem]:
             experiment.loss.weigh(table.classes, np.ones(count))
     except ValueError as error:
         found.append(Problem("", "loss", str(error), experiment.loss.component))
+    if table.task == "words":
+        return [*found, *_running_text(experiment)]
     steps = experiment.preprocessing or []
     for number, message in check_steps(steps, table.features, task=table.task):
         path = f"preprocessing.{number}" if number < len(steps) else "preprocessing"
@@ -97,6 +99,18 @@ def _kind_of_target(experiment: Experiment, table: Table) -> Iterator[Problem]:
         experiment.loss.component,
         hints.get(experiment.task or "", ""),
     )
+
+
+def _running_text(experiment: Experiment) -> Iterator[Problem]:
+    """Its examples are the codes of words, which nothing may change, and are their own targets."""
+    if experiment.preprocessing:
+        names = ", ".join(step.component for step in experiment.preprocessing)
+        yield Problem(
+            "", "preprocessing", "the words of running text are codes: no step fits", names, "[]"
+        )
+    for key in ("label_noise", "shuffle_labels"):
+        if value := getattr(experiment.data, key):
+            yield Problem("", f"data.{key}", "running text has no labels to change", value)
 
 
 def _data(experiment: Experiment) -> Iterator[Problem]:
@@ -158,6 +172,9 @@ def _tasks(experiment: Experiment) -> Iterator[Problem]:
             "", "loss", f"is not a loss for {task}", loss.component, ", ".join(sorted(suited))
         )
     tasks = possible_tasks(experiment)
+    if not set(tasks) & set(experiment.sampler.tasks):
+        name, its = experiment.sampler.component, " and ".join(experiment.sampler.tasks)
+        yield Problem("", "sampler", f"{name} is for {its}; the task is {tasks[0]}", name)
     for number, metric in enumerate(experiment.metrics or ()):
         if not set(tasks) & set(metric.tasks):
             yield Problem(

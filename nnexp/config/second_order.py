@@ -61,6 +61,19 @@ def _penalties(experiment: Experiment) -> Iterator[Problem]:
             yield Problem("", f"regularization.{key}", why, spec.coefficient, "l2, or 0")
 
 
+def small_batch(experiment: Experiment, rows: int, parameters: int) -> list[str]:
+    """A note if the smallest batch says less than a step by the curvature needs."""
+    size = experiment.training.batch_size
+    least = rows if size == "full" or size >= rows else rows % size or size
+    if not experiment.optimizer.curved or least >= parameters:
+        return []
+    return [
+        f"{experiment.optimizer.component}: a batch of {least:,} examples for {parameters:,} "
+        "parameters: each step fits its batch alone; larger batches, or `batch_size: full`, are "
+        "safer"
+    ]
+
+
 def with_model(
     experiment: Experiment, layers: Sequence[Layer], parameters: int
 ) -> Iterator[Problem]:

@@ -43,11 +43,14 @@ __all__ = [
     "key_place",
     "load",
     "merge",
+    "node_of",
     "override",
     "parse",
     "place_of",
     "plain",
+    "put",
     "read",
+    "without",
 ]
 
 Loc: TypeAlias = Sequence[str | int]
@@ -241,6 +244,28 @@ def _set(root: Node, option: str) -> Node:
     if problems:
         raise ConfigError(problems)
     return merge(root, _overlay(root, parts, value, path), top=True)
+
+
+def put(root: Node, path: str, value: Any, place: Place) -> Node:
+    """`root` with a value at a dotted path, as an option puts it. Raises ConfigError."""
+    return merge(root, _overlay(root, path.split("."), node_of(value, place), path), top=True)
+
+
+def node_of(value: Any, place: Place) -> Node:
+    """Plain data as a node, all of it written at one place."""
+    if isinstance(value, dict):
+        keys = dict.fromkeys(value, place)
+        return Node({key: node_of(item, place) for key, item in value.items()}, place, keys)
+    if isinstance(value, list):
+        return Node([node_of(item, place) for item in value], place)
+    return Node(value, place)
+
+
+def without(root: Node, key: str) -> Node:
+    """`root` without one of its uppermost keys."""
+    assert isinstance(root.value, dict)
+    values = {other: node for other, node in root.value.items() if other != key}
+    return Node(values, root.place, {k: v for k, v in root.keys.items() if k != key})
 
 
 def _overlay(under: Node | None, parts: list[str], value: Node, path: str) -> Node:

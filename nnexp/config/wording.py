@@ -13,10 +13,16 @@ from pydantic.fields import FieldInfo
 from nnexp.registry import FAMILIES, KeyedBy, Spec, extras, names_of
 
 Kind: TypeAlias = Literal[
-    "int", "float", "str", "bool", "literal", "list", "dict", "spec", "choice", "keyed"
+    "int", "float", "str", "bool", "literal", "list", "dict", "spec", "choice", "keyed", "any"
 ]
 
-_NOUNS = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
+_NOUNS = {
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "bool": "true or false",
+    "any": "anything",
+}
 _LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length")
 
 
@@ -54,6 +60,8 @@ def arms_of(annotation: Any, metadata: Iterable[Any] = ()) -> list[Arm]:
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         is_family = FAMILIES.get(annotation.family) is annotation
         return [Arm("choice" if is_family else "spec", annotation, limits)]
+    if annotation is Any:
+        return [Arm("any", annotation, limits)]
     kinds: dict[Any, Kind] = {int: "int", float: "float", str: "str", bool: "bool"}
     return [Arm(kinds[annotation], annotation, limits)]
 
@@ -91,6 +99,8 @@ def _words(arm: Arm) -> str:
             return _listed([str(value) for value in arm.type])
         case "list":
             return f"a list{limits}, each {words(arm.type)}"
+        case "any":
+            return "anything"
         case "dict":
             return f"a mapping whose values are {words(arm.type)}"
         case "spec":

@@ -102,7 +102,9 @@ def check_columns(
         name for names in trained for name in names if name not in numeric and name not in text
     ]
     if missing:
-        raise DataError(f"columns are missing that training had: {shown(missing, 10)}")
+        instead = [name for name in (*numeric, *text) if name not in (*trained[0], *trained[1])]
+        others = f"; others are here: {shown(instead)}" if instead else ""
+        raise DataError(f"columns are missing that training had: {shown(missing, 10)}{others}")
     for names, here, was, now in (
         (trained[0], text, "numbers", "text"),
         (trained[1], numeric, "text", "numbers"),

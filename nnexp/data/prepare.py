@@ -46,7 +46,15 @@ _HOLDS: dict[TargetType, str] = {
     "words": "running text",
 }
 
-_MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, DataError)
+_MISFITS = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    DataError,
+)
 Sizes = list[Annotated[int, Field(ge=0, le=2**28)]]
 
 
@@ -263,6 +271,9 @@ class Pipeline:
             raise ValueError("the classes do not fit the task")
         if self.class_counts is not None and len(self.class_counts) != len(self.classes or ()):
             raise ValueError("there is not a count for each class")
+        for step, state in self.fitted:
+            if isinstance(step, Tokenize) and state["length"] > self.input_shape[0]:
+                raise ValueError(f"it gives more tokens than the network's {self.input_shape[0]}")
         one = self._example()
         with np.errstate(all="ignore"):
             found = apply_steps(self.fitted, one).shape

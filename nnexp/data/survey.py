@@ -115,6 +115,10 @@ def _check_exists(path: Path) -> None:
         close = nearest(path, [name for name in Dataset.registered if _builtin(Path(name))])
         hint = f"; did you mean {close}?" if close else ""
         raise DataError(f"{path}: no such file, and no data set has that name{hint}")
+    if path.is_dir():
+        raise DataError(
+            f"{path}: is a folder; init looks at one file (folders of images: `image_folder`)"
+        )
     existing_file(Path(), str(path))
 
 

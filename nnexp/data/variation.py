@@ -111,7 +111,10 @@ def varied(
         notes.append(f"subset: {len(parts['train']):,} of {before:,} training examples are used")
     train = parts["train"]
     if shuffle_labels:
-        targets = table.target[_shuffled(train, seed, streams.LABELS, 0)]
+        if table.task == "dense":
+            targets = _rearranged(table, train, seed, 0)
+        else:
+            targets = table.target[_shuffled(train, seed, streams.LABELS, 0)]
         table = _relabelled(table, train, targets)
         notes.append("shuffle_labels: the training targets are permuted and mean nothing")
     if label_noise:
@@ -144,14 +147,25 @@ def _subset(train: np.ndarray, table: Table, subset: int | float, seed: int) -> 
 
 def _wrong(table: Table, rows: np.ndarray, seed: int) -> np.ndarray:
     """Another target for each row: another class, all alike likely; where an example is not of one
-    class, and so of no "another", the target of the row before.
+    class, and so of no "another", the target of the row before. Where there is a class at each
+    position, the classes of the rows' positions change places.
     """
+    if table.task == "dense":
+        return _rearranged(table, rows, seed, 2)
     if table.codes is None or table.classes is None:
         return np.asarray(table.target[np.roll(rows, 1)])
     others = len(table.classes) - 1
     u = streams.uniform(streams.key(seed, streams.LABELS, 2), len(rows))
     steps = 1 + np.minimum((u * others).astype(np.int64), others - 1)
     return np.asarray((table.target[rows] + steps) % len(table.classes))
+
+
+def _rearranged(table: Table, rows: np.ndarray, seed: int, number: int) -> np.ndarray:
+    """The rows' targets with the classes of all positions permuted; those without one stay."""
+    target = table.target[rows]
+    there = target >= 0
+    target[there] = _shuffled(target[there], seed, streams.LABELS, number)
+    return np.asarray(target)
 
 
 def _relabelled(table: Table, rows: np.ndarray, targets: np.ndarray) -> Table:

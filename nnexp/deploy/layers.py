@@ -12,6 +12,7 @@ from nnexp.components.layers import activations as act
 from nnexp.components.layers.basic import Dropout, Flatten, Linear, Reshape
 from nnexp.components.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
 from nnexp.components.layers.embedding import EmbedColumns, Embedding
+from nnexp.components.layers.joining import Beside, Swap
 from nnexp.components.layers.normalization import BatchNorm, LayerNorm, LocalResponseNorm
 from nnexp.components.layers.pooling import (
     AvgPool1d,
@@ -183,6 +184,22 @@ def _join(at: Place) -> str:
     return at.add("Add", at.x, skip)
 
 
+def _beside(at: Place) -> str:
+    skip, shape = at.flow.skips.pop()
+    missing = [m - n for m, n in zip(shape[1:], at.shape[1:], strict=True)]
+    x = at.x
+    if any(missing):
+        pads = at.graph.constant([0] * (len(shape) + 3) + missing, np.int64)
+        x = at.add("Pad", x, pads)
+    return at.graph.joined([skip, x])
+
+
+def _swap(at: Place) -> str:
+    before, _ = at.flow.skips.pop()
+    at.flow.skips.append((at.x, at.shape))
+    return before
+
+
 # -- activations -----------------------------------------------------------------------------------
 
 
@@ -257,6 +274,8 @@ CONVERT: dict[type[Layer], Convert] = {
     MeanOverTime: sequences.mean_over_time,
     Fork: _fork,
     Join: _join,
+    Beside: _beside,
+    Swap: _swap,
     act.Identity: _same,
     act.Step: _step,
     act.Relu: _plain("Relu"),

@@ -75,8 +75,9 @@ def choose_member(path: Path, number: int | None) -> tuple[RunDir, list[str]]:
             raise UsageError(f"--member: {path} has no member {number} with weights, only {there}")
         return names[number], notes
     if RunDir.open(path).read_manifest()["kind"] != "group":
-        there = ", ".join(map(str, names))
-        raise UsageError(f"{path} is a committee: take one of its networks, --member K: {there}")
+        there = " or ".join(map(str, names))
+        which = f"take one of its networks, --member (in Python member=) {there}"
+        raise UsageError(f"{path} is a committee: {which}")
     best, score = min(names), np.inf
     for place, run in names.items():
         dev = run.read_summary().get("dev") or {}

@@ -36,6 +36,11 @@ def ensemble(paths: Sequence[Path], out: Path, name: str = "ensemble") -> tuple[
         members, left_out = usable_members(path)
         homes += members
         notes += left_out
+    seen: set[Path] = set()
+    for home in homes:
+        if (place := home.path.resolve()) in seen:
+            raise UsageError(f"{home.path} is given twice: it would only weigh double")
+        seen.add(place)
     if len(homes) < 2:
         raise UsageError("a committee needs two runs or more, or a group")
     experiments = []
@@ -65,8 +70,8 @@ def _agreed(homes: Sequence[RunDir], experiments: Sequence[Experiment]) -> list[
         }
         if wrong := [what for what, agrees in same.items() if not agrees]:
             raise UsageError(
-                f"{first.path} and {home.path} differ in their {wrong[0]}: a committee's members "
-                "must share it"
+                f"{first.path} and {home.path} differ in their {wrong[0]}, which a committee's "
+                "members must share"
             )
         parts = [part for part in parts if _ids(own, part) == _ids(manifest, part)]
     if "test" not in parts:
@@ -99,6 +104,7 @@ def _written(
     first, now = manifests[0], datetime.now(UTC)
     summary = {
         "status": "finished",
+        "committee": len(homes),
         **record.heading(experiments[0]),
         "train": {},
         **scores,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,21 +22,15 @@ from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.baselines import check_baselines, mean_scores, score_baselines
 from nnexp.runs.checkpoint import Checkpoints
-from nnexp.runs.events import Boards
-from nnexp.runs.files import append_text, write_json, write_text, writing
+from nnexp.runs.files import append_text, write_json, writing
+from nnexp.runs.packs import Course, Watch, make_pack
 from nnexp.runs.plan import Plan, plan_members
 from nnexp.runs.plugged import keep_plugins
-from nnexp.runs.restore import identity, restore
+from nnexp.runs.restore import identity
 from nnexp.runs.rundir import RunDir
 from nnexp.train.blueprint import start_notes
-from nnexp.train.device import (
-    choose_device,
-    members_that_fit,
-    memory_explained,
-    suitable_threads,
-)
-from nnexp.train.feed import feed
-from nnexp.train.loop import Hooks, Pack, train
+from nnexp.train.device import choose_device, members_that_fit
+from nnexp.train.loop import Pack
 from nnexp.train.state import TrainState
 
 
@@ -165,58 +157,24 @@ class Execution:
     ) -> tuple[Pack, TrainState, float, bool]:
         """A pack's end, the seconds that took, and whether anything was left to train."""
         pack = make_pack(self.plan, members, device)
-        checkpoints = Checkpoints(self.run.checkpoints, prefix=f"pack{number}-")
-        loaded = checkpoints.load("torch")
-        of, before = identity(self.plan, members), 0.0
-        if loaded is None:
-            now = pack.start()
-        else:
-            for note in loaded.notes:
-                self._note(note)
-            path = checkpoints.path(loaded.number)
-            now, before = restore(loaded, of, pack, device, path)
-            now.continue_to(pack.updates)
-        homes = [self._home(m) for m in members]
-        metrics, boards = _Metrics(homes, now), None
-        if now.active and pack.members[0].training.tensorboard:
-            boards = Boards(homes, now)
-        self.reporter.started(self.run, pack, number, len(self.plan.packs))
-        self._log(f"training {len(members)} on {device.type}, from step {now.step}")
-        begun, saved = time.perf_counter(), time.monotonic()
-        every = pack.members[0].training.checkpoint_seconds
-
-        def save(state: TrainState) -> None:
-            nonlocal saved
-            seconds = before + time.perf_counter() - begun
-            plain = {**state.to_json(), "seconds": seconds, "of": of}
-            checkpoints.save(state.tensors, plain, state.step)
-            saved = time.monotonic()
-            if self.asked is not None:
-                raise self._stopped()
-
-        def ended(state: TrainState) -> None:
-            if metrics.flush(state):
-                self._log(_epoch_line(state))
-            if boards is not None:
-                boards.flush(state)
-            self.reporter.epoch(state)
-
-        limit = (pack.members[0].training.max_minutes or math.inf) * 60.0
-        hooks = Hooks(
-            pause=lambda: self.asked is not None or time.monotonic() - saved >= every,
-            expired=lambda: before + time.perf_counter() - begun >= limit,
-            checkpoint=save,
-            epoch=ended,
+        course = Course(
+            pack,
+            identity(self.plan, members),
+            Checkpoints(self.run.checkpoints, prefix=f"pack{number}-"),
+            [self._home(m) for m in members],
         )
-        if trained := bool(now.active):
-            with memory_explained(), suitable_threads(pack.program(range(len(members)))):
-                train(pack, now, hooks)
-            if boards is not None:
-                boards.close(now, pack.members)
-            save(now)
-            self._log(_epoch_line(now))
-            self._doubts(pack, now)
-        return pack, now, before + time.perf_counter() - begun, trained
+        watch = Watch(
+            asked=lambda: self.asked is not None,
+            stopped=self._stopped,
+            note=self._note,
+            log=self._log,
+            begun=lambda pack, _: self.reporter.started(
+                self.run, pack, number, len(self.plan.packs)
+            ),
+            epoch=self.reporter.epoch,
+        )
+        now, trained = course.go(device, watch)
+        return pack, now, course.seconds, trained
 
     def _baselines(self) -> list[dict[str, Any]]:
         """Of each split the baselines' scores, by name."""
@@ -229,14 +187,6 @@ class Execution:
         for text in dict.fromkeys(note for some in notes for note in some):
             self._note(text)
         return list(found)
-
-    def _doubts(self, pack: Pack, now: TrainState) -> None:
-        """Says, once, where a schedule reacted to what was mostly noise."""
-        if "dev" not in pack.feed.parts or not now.members[0].history:
-            return
-        row, schedule = now.members[0].history[-1], pack.members[0].schedule
-        if doubt := schedule.doubt(row, pack.feed.parts["dev"].shape[1]):
-            self._note(doubt)
 
     def _form_packs(self, device: torch.device) -> None:
         """Split new packs that do not fit in memory; what is formed is kept for every resume."""
@@ -314,56 +264,12 @@ class Execution:
         return (Terminated if self.asked == signal.SIGTERM else Interrupted)(text)
 
 
-class _Metrics:
-    """Keeps metrics.csv of each member growing while training goes on."""
-
-    def __init__(self, homes: Sequence[RunDir], now: TrainState) -> None:
-        self.homes = homes
-        self.written = [len(m.history) for m in now.members]
-        self.last = 0.0
-        for home, member in zip(homes, now.members, strict=True):
-            if member.history:  # rows after the checkpoint are written again
-                write_text(home.metrics, record.metrics_text(member.history))
-            else:
-                home.metrics.unlink(missing_ok=True)
-
-    def flush(self, now: TrainState) -> bool:
-        """Append the newest rows, at most once a second (the end writes the file whole)."""
-        if time.monotonic() - self.last < 1.0:
-            return False
-        self.last = time.monotonic()
-        for number, (home, member) in enumerate(zip(self.homes, now.members, strict=True)):
-            done = self.written[number]
-            append_text(home.metrics, record.metrics_text(member.history[done:], header=done == 0))
-            self.written[number] = len(member.history)
-        return True
-
-
 def _finished(home: RunDir) -> dict[str, Any] | None:
     """The summary of a member that is wholly written; None for one that is not."""
     if not home.manifest.exists():
         return None
     status = home.read_manifest().get("status")
     return home.read_summary() if status in ("finished", "diverged") else None
-
-
-def _epoch_line(now: TrainState) -> str:
-    """Where training stands, for the log: means over the members that have come this far."""
-    last = max(len(member.history) for member in now.members)
-    rows = [m.history[-1] for m in now.members if m.history and len(m.history) == last]
-    means = {key: sum(row[key] for row in rows) / len(rows) for key in (rows[0] if rows else ())}
-    shown = [f"{key} {value:.4g}" for key, value in means.items() if "/" in key]
-    return f"epoch {last}: " + ", ".join(shown)
-
-
-def make_pack(plan: Plan, members: Sequence[int], device: torch.device) -> Pack:
-    """A pack of a plan's members, with only the tables that they use."""
-    used = sorted({plan.split_of[m] for m in members})
-    experiments = [plan.members[m] for m in members]
-    dtype = torch.float64 if experiments[0].training.precision == "float64" else torch.float32
-    split_of = [used.index(plan.split_of[m]) for m in members]
-    data = feed([plan.tables[u] for u in used], split_of, device, dtype)
-    return Pack(experiments, plan.signature(members[0]), data, device)
 
 
 def _single(order: Order) -> bool:

@@ -123,6 +123,7 @@ class RunSummary(_Summary):
     epochs: Count
     steps: Count
     stopped_early: bool = False
+    pruned: bool = False
 
 
 class GroupSummary(_Summary):

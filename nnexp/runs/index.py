@@ -5,28 +5,33 @@ A folder that somebody damaged or made up is listed with its problem; nothing he
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nnexp.errors import RunError
-from nnexp.runs.rundir import RunDir, run_folders
+from nnexp.errors import DamagedRun, RunError
+from nnexp.runs.rundir import SWEEP, RunDir, is_sweep, run_folders
 
 _LARGE = 1e300
+TRIALS = "trials.csv"
+"""A sweep's trials, a row each."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """A line of the list.
 
-    kind: "run" or "group"; empty for a damaged one.
+    kind: "run", "group" or "sweep"; empty for a damaged one.
     status: a status of a manifest, or "damaged".
     created: ISO 8601; empty if unknown.
-    members: how many models it holds, 1 for a run.
-    primary: the primary metric's name, empty before there is a summary.
-    value, sd: the metric on the test split; a group's mean, and standard deviation over members.
+    members: how many models it holds, 1 for a run; a sweep's trials that are done.
+    primary: the primary metric's name, empty before there is a summary; what a sweep went by.
+    value, sd: the metric on the test split; a group's mean, and standard deviation over members; a
+        sweep's best score.
     seconds: how long training took.
     problem: why it can't be read; empty if it can.
     """
@@ -45,12 +50,14 @@ class Entry:
 
 
 def find(root: Path) -> list[Entry]:
-    """Every run and group at and below a folder, newest first; a group's members are not listed."""
+    """Every run, group and sweep at and below a folder, newest first, but for those inside one."""
     return sorted(map(entry, run_folders(root)), key=_age, reverse=True)
 
 
 def entry(path: Path) -> Entry:
-    """The line for the run or group at `path`."""
+    """The line for the run, group or sweep at `path`."""
+    if is_sweep(path):
+        return _sweep(path)
     run, name = RunDir(path), path.absolute().parent.name
     try:
         manifest = run.read_manifest()
@@ -75,6 +82,48 @@ def entry(path: Path) -> Entry:
         sd=sd,
         seconds=_number(manifest.get("seconds")),
     )
+
+
+def _sweep(path: Path) -> Entry:
+    run = RunDir(path)
+    homes = [home for home in (path, *sorted(path.glob("arms/*"))) if (home / TRIALS).is_file()]
+    try:
+        state = run.read_json(SWEEP)
+        status, metric = _text(state.get("status")), _text(state.get("metric"))
+        if status == "running" and not run.is_locked():
+            status = "interrupted"
+        rows = [row for home in homes for row in trial_rows(home)]
+    except RunError as error:
+        return Entry(path.absolute().parent.name, path, problem=str(error))
+    scores = [x for row in rows if (x := score_of(row, metric)) is not None]
+    better = max if state.get("higher_is_better") is True else min
+    return Entry(
+        name=_text(state.get("name")) or path.absolute().parent.name,
+        path=path,
+        kind="sweep",
+        status=status,
+        created=_text(state.get("created")),
+        members=len(rows),
+        primary=metric,
+        value=better(scores, default=None),
+    )
+
+
+def trial_rows(sweep: Path) -> list[dict[str, str]]:
+    """The rows of a sweep's trials.csv. Raises DamagedRun."""
+    rows = list(csv.reader(io.StringIO(RunDir(sweep).read_text(TRIALS))))
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise DamagedRun(f"{sweep / TRIALS} is damaged: its rows are not all of one length")
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
+def score_of(row: Mapping[str, str], metric: str) -> float | None:
+    """The score of a trial that was trained to the end."""
+    try:
+        found = float(row.get(metric, ""))
+    except ValueError:
+        return None
+    return found if row.get("state") == "finished" and abs(found) < _LARGE else None
 
 
 def _score(found: Any) -> tuple[float | None, float | None]:

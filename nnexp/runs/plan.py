@@ -81,10 +81,7 @@ def plan_members(
     """
     experiment = located(experiment, folder)
     table = load(experiment)
-    steps = experiment.preprocessing
-    resolved = resolve(experiment, table, default_steps(table) if steps is None else steps)
-    if problems := with_data(resolved, table):
-        raise ConfigError(problems)
+    resolved = resolved_for(experiment, table)
     members = [_member(resolved, number, by_split) for number in range(count)]
     plan = Plan(resolved, table, members, [], [], [list(p) for p in packs], list(table.notes))
     seen: dict[str, int] = {}
@@ -100,6 +97,15 @@ def plan_members(
         check_model(member, plan.signature(number))
     _form_packs(plan)
     return plan
+
+
+def resolved_for(experiment: Experiment, table: Table) -> Experiment:
+    """The experiment with every default filled in, as the data want it. Raises ConfigError."""
+    steps = experiment.preprocessing
+    resolved = resolve(experiment, table, default_steps(table) if steps is None else steps)
+    if problems := with_data(resolved, table):
+        raise ConfigError(problems)
+    return resolved
 
 
 def read_experiment(run: RunDir) -> Experiment:
@@ -199,14 +205,18 @@ def _member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
     return resolved.model_copy(update=changes)
 
 
+def key_of(member: Experiment, prepared: Prepared) -> str:
+    """Members with equal keys train in one pack."""
+    sizes = [len(rows) for rows in prepared.parts.values()]
+    return pack_key(member, signature(prepared)) + str(sizes)
+
+
 def _form_packs(plan: Plan) -> None:
     """Put members that are in no pack yet together with those that agree with them."""
     placed = {number for pack in plan.packs for number in pack}
     found: dict[str, list[int]] = {}
     for number, member in enumerate(plan.members):
         if number not in placed:
-            parts = plan.tables[plan.split_of[number]].parts
-            sizes = [len(rows) for rows in parts.values()]
-            key = pack_key(member, plan.signature(number)) + str(sizes)
+            key = key_of(member, plan.tables[plan.split_of[number]])
             found.setdefault(key, []).append(number)
     plan.packs += found.values()

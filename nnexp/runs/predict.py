@@ -11,6 +11,7 @@ import numpy as np
 from nnexp.components.datasets import Dataset, ImageFolder
 from nnexp.components.datasets.arrays import examples_of, read_npy
 from nnexp.components.datasets.files import Csv, Parquet, Tabular
+from nnexp.components.datasets.images import SUFFIXES, read_pixels
 from nnexp.components.datasets.memory import Held, Memory
 from nnexp.components.preprocessing import MinMax
 from nnexp.components.table import existing_file
@@ -20,7 +21,6 @@ from nnexp.runs.apply import Answers, apply_run
 from nnexp.runs.plan import read_experiment
 from nnexp.runs.score import NEEDED, read_pipeline, usable_members
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
 
 
@@ -47,7 +47,7 @@ def new_data(source: Dataset, pipeline: Pipeline, data: Path) -> tuple[Dataset, 
     endings = [ending.lower() for ending in data.suffixes]
     ending = next((e for e in reversed(endings[-2:]) if e != ".gz"), "")
     pictures = len(pipeline.shape) == 3
-    if data.is_dir() or ending in IMAGES:
+    if data.is_dir() or ending in SUFFIXES:
         if not pictures:
             raise UsageError(f"{data}: the run takes {_takes(pipeline)}, not images")
         return _images(source, pipeline, data)
@@ -92,7 +92,7 @@ def _memory(pipeline: Pipeline) -> Memory:
 
 def _held(pipeline: Pipeline, data: Path, inputs: np.ndarray) -> Held:
     if inputs.shape[1:] != pipeline.shape:
-        raise DataError(f"{data}: examples have shape {inputs.shape[1:]}; it {_needs(pipeline)}")
+        raise DataError(f"{data}: examples have shape {inputs.shape[1:]}, not {pipeline.shape}")
     names = pipeline.names if inputs.ndim == 2 else ()
     return Held(str(data), inputs=inputs, names=names)
 
@@ -103,9 +103,9 @@ def _held(pipeline: Pipeline, data: Path, inputs: np.ndarray) -> Held:
 def _images(source: Dataset, pipeline: Pipeline, data: Path) -> tuple[Dataset, list[str]]:
     """An image, or those in a folder and below it, each called by its file's name."""
     if data.is_dir():
-        files = sorted(p for p in data.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
+        files = sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not files:
-            raise DataError(f"{data}: holds no image ({', '.join(IMAGES)})")
+            raise DataError(f"{data}: holds no image ({', '.join(SUFFIXES)})")
     else:
         files = [existing_file(Path(), str(data))]
     resized = isinstance(source, ImageFolder) and source.size is not None
@@ -122,31 +122,14 @@ def read_image(path: Path, shape: Sequence[int], resized: bool = False) -> np.nd
     Colours become grey where there is one channel, and grey becomes colours. DataError if it is
     damaged, has another size or more than 8 bits a channel; UsageError without Pillow.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise UsageError(
-            f"{path}: reading images needs Pillow: pip install 'nnexp[images]'"
-        ) from None
     channels, height, width = shape
     if channels not in (1, 3):
         raise UsageError(f"{path}: the run's images have {channels} channels, not 1 or 3")
-    try:
-        with Image.open(path) as image:
-            if image.size != (width, height) and not resized:
-                found = f"{image.size[1]} × {image.size[0]}"
-                raise DataError(
-                    f"{path}: is {found} pixels (height × width); it takes {height} × {width}"
-                )
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{path}: has more than 8 bits a channel")
-            converted = image.convert("L" if channels == 1 else "RGB")
-            if resized:
-                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(converted)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = str(error).partition("\n")[0].replace(f" {str(path)!r}", "")
-        raise DataError(f"{path}: can't be read as an image ({reason})") from None
+    mode = "L" if channels == 1 else "RGB"
+    pixels = read_pixels(path, mode, (height, width) if resized else None)
+    if pixels.shape[:2] != (height, width):
+        found = f"{pixels.shape[0]} × {pixels.shape[1]}"
+        raise DataError(f"{path}: is {found} pixels (height × width); it takes {height} × {width}")
     return pixels[None] if channels == 1 else np.moveaxis(pixels, 2, 0)
 
 
@@ -167,7 +150,3 @@ def _takes(pipeline: Pipeline) -> str:
     if len(pipeline.shape) == 1:
         return "rows of a table"
     return f"examples of shape {pipeline.shape}"
-
-
-def _needs(pipeline: Pipeline) -> str:
-    return f"takes {_takes(pipeline)}, of shape {pipeline.shape}"

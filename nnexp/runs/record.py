@@ -45,8 +45,13 @@ class Outcome:
     by_position: dict[str, np.ndarray]
 
 
-def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
-    """Score a member with its best weights, alone, exactly as `nnexp eval` does later."""
+def outcome(
+    pack: Pack, now: TrainState, number: int, table: Table, predicts: bool = True
+) -> Outcome:
+    """Score a member with its best weights, alone, exactly as `nnexp eval` does later.
+
+    predicts: whether what it predicts is wanted, too.
+    """
     member, experiment = now.members[number], pack.members[number]
     tensors = {
         name: now.tensors[f"best_{name}"][number : number + 1] for name in ("params", "buffers")
@@ -64,7 +69,7 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
     for part in pack.feed.parts:
         found = score(pack, number, tensors, part)
         summary[part] = found.metrics if usable else dict.fromkeys(found.metrics)
-        if part != "train" and usable:
+        if predicts and part != "train" and usable:
             ids = table.ids[prepared.parts[part]]
             text = prediction_rows(part, ids, prepared.classes, found, experiment.metrics or ())
             texts.append(text if not texts else text.partition("\n")[2])
@@ -82,8 +87,10 @@ def outcome(pack: Pack, now: TrainState, number: int, table: Table) -> Outcome:
         "best_epoch": member.best_epoch,
         "epochs": len(member.history),
         "steps": steps[-1] if steps else 0,
-        "stopped_early": member.status == "stopped",
+        "stopped_early": member.status in ("stopped", "pruned"),
     }
+    if member.status == "pruned":
+        summary["pruned"] = True
     return Outcome(summary, "".join(texts), by_position)
 
 
@@ -225,32 +232,36 @@ def add_member(
     manifest: Mapping[str, Any],
     seconds: float,
     baselines: Mapping[str, Any] | None = None,
+    light: bool = False,
 ) -> Outcome:
     """Write everything that a finished member leaves, the manifest (with checksums) last.
 
     baselines: their scores on the member's split, for the summary.
+    light: only config, metrics and summary; no weights, no predictions.
     """
     experiment = pack.members[number]
-    result = outcome(pack, now, number, table)
+    result = outcome(pack, now, number, table, predicts=not light)
     if baselines:
         result.summary["baselines"] = dict(baselines)
     prepared = pack.feed.tables[pack.feed.split_of[number]]
-    arrays, plain = prepared.to_arrays()
     with writing() as files:
         files.add_text(run.resolved, dump(experiment.dump()))
         files.add_text(run.metrics, metrics_text(now.members[number].history))
-        files.add_text(run.predictions, result.predictions)
-        if result.by_position:
-            files.add_tensors(run.prediction_tensors, result.by_position)
-        add_weights(files, run, pack, now, number)
-        files.add_json(run.preprocessing, plain)
-        files.add_tensors(run.preprocessing_tensors, arrays)
         files.add_json(run.summary, result.summary)
-    written = [
-        run.resolved, run.metrics, run.predictions, run.model, run.last, run.preprocessing,
-        run.preprocessing_tensors, run.summary,
-        *([run.prediction_tensors] if result.by_position else []),
-    ]  # fmt: skip
+        if not light:
+            arrays, plain = prepared.to_arrays()
+            files.add_text(run.predictions, result.predictions)
+            if result.by_position:
+                files.add_tensors(run.prediction_tensors, result.by_position)
+            add_weights(files, run, pack, now, number)
+            files.add_json(run.preprocessing, plain)
+            files.add_tensors(run.preprocessing_tensors, arrays)
+    written = [run.resolved, run.metrics, run.summary]
+    if not light:
+        written += [
+            run.predictions, run.model, run.last, run.preprocessing, run.preprocessing_tensors,
+            *([run.prediction_tensors] if result.by_position else []),
+        ]  # fmt: skip
     program = pack.program([number])
     with writing() as files:
         files.add_json(

@@ -41,6 +41,8 @@ from nnexp.runs.files import (
 from nnexp.runs.forms import check_manifest, check_summary
 
 MANIFEST = "manifest.json"
+SWEEP = "sweep.json"
+"""Makes a folder a sweep, whose trials are runs inside it."""
 
 _LOCK = "lock"
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -310,6 +312,19 @@ class RunDir:
                 refuse_pickle(read_bytes(self.path, key), self.path / key)
                 raise UntrustedRun(_changed(self.path / key))
 
+    def refuse_light(self, what: str) -> None:
+        """Raises RunError if the run kept only its config and scores, as a sweep's trials do.
+
+        what: is needed, "weights" or "predictions".
+        """
+        manifest = self.read_manifest()
+        done = manifest["status"] in ("finished", "diverged")
+        if done and manifest["kind"] == "run" and self.model.name not in manifest.get("files", {}):
+            raise RunError(
+                f"{self.path} is a trial of a sweep, which kept its scores but no {what}; "
+                f"to train it again: nnexp train {self.resolved}"
+            )
+
     def check_written(self) -> None:
         """Holds all that a finished run, or a finished group and its members, wrote against the
         manifests. A file that is gone is passed over: whoever needs it will say so.
@@ -360,12 +375,12 @@ def safe_name(name: str) -> str:
 
 
 def run_folders(root: Path, depth: int = 8) -> Iterator[Path]:
-    """The folders at and below `root` that have a manifest, but for members of a group.
+    """The runs, groups and sweeps at and below `root`, but for those inside a group or a sweep.
 
     Hidden folders and links are passed over; `depth` is how many levels below `root` are looked at.
     """
     for folder, below, files in os.walk(root):
-        if MANIFEST in files:
+        if MANIFEST in files or SWEEP in files:
             yield Path(folder)
             below.clear()
         elif len(Path(folder).relative_to(root).parts) == depth:
@@ -414,7 +429,29 @@ def _no_folder(path: Path) -> str:
     return f"there is no run at {path}{hint}"
 
 
+def is_sweep(path: Path) -> bool:
+    """Whether there is a sweep, not a run, at `path`."""
+    return (path / SWEEP).is_file()
+
+
+def _sweep(path: Path) -> str:
+    """What to take instead of a sweep."""
+    names = {"best": "its best config's run", "winner": "the same on fresh seeds"}
+    homes = [path, *sorted(path.glob("arms/*"))]
+    there = {
+        name: [home for home in homes if (home / name / MANIFEST).is_file()] for name in names
+    }
+    if not any(there.values()):
+        return f"{path} is a sweep that is not finished; go on with: nnexp sweep --resume {path}"
+    one = next(home for found in there.values() for home in found)
+    listed = " or ".join(f"{one / name} ({names[name]})" for name in names if there[name])
+    others = ", likewise for the other arms" if one != path else ""
+    return f"{path} is a sweep, not a run: take {listed}{others}"
+
+
 def _no_run(path: Path) -> str:
+    if is_sweep(path):
+        return _sweep(path)
     below = sorted(run_folders(path, depth=2), key=lambda folder: folder.name)
     if not below:
         return f"{path} is not a run: it has no {MANIFEST}"

@@ -98,14 +98,16 @@ def usable_members(path: Path) -> tuple[list[RunDir], list[str]]:
     members = run.members() if is_group else committee(run) or [run]
     if status in ("running", "interrupted", "failed"):
         raise RunError(f"{path} is not finished; go on with: nnexp train --resume {path}")
-    usable = [member for member in members if not _has_no_weights(member)]
+    usable = [member for member in members if not has_no_weights(member)]
     if not usable:
         raise RunError(f"{path} diverged and left no weights that are worth scoring")
+    for member in usable:
+        member.refuse_light("weights")
     lost = len(members) - len(usable)
     return usable, [f"{lost} of {len(members)} members diverged: left out"] if lost else []
 
 
-def _has_no_weights(run: RunDir) -> bool:
+def has_no_weights(run: RunDir) -> bool:
     """Whether a run diverged before it had any weights that its summary could speak of."""
     summary = run.read_summary()
     return summary.get("status") == "diverged" and all(
@@ -129,6 +131,9 @@ def _score(
     if data is not None:
         experiment, split = on_data(experiment, data), "data"
     pipeline = read_pipeline(homes[0])
+    for home in homes[1:]:
+        if read_pipeline(home).classes != pipeline.classes:
+            raise DamagedRun(f"{home.path}: its classes are others than those of {homes[0].path}")
     source = experiment.data.source.knowing(pipeline.classes or ())
     key = repr(source)
     if key not in tables:

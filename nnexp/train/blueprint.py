@@ -123,15 +123,18 @@ def check_model(experiment: Experiment, signature: Signature) -> None:
 
 
 def start_notes(experiment: Experiment, signature: Signature) -> list[str]:
-    """What starts from stored tensors and what does not, if anything was stored.
+    """What starts from stored tensors, if any were; whether batches are small for the optimizer.
 
     Raises DataError if they can't be read, ConfigError if none fits.
     """
     start, loss = experiment.initialization, experiment.loss
-    if not isinstance(start, FromRun) or loss is None:
+    if loss is None or not (isinstance(start, FromRun) or experiment.optimizer.curved):
         return []
     layers = build_layers(experiment, signature, loss)
     layout, buffers = lay_out(layers, declare(layers, signature.inputs))
+    few = second_order.small_batch(experiment, signature.train_rows, layout.size)
+    if not isinstance(start, FromRun):
+        return few
     names: dict[bool, list[str]] = {True: [], False: []}
     for entry in (*layout.entries, *buffers.entries):
         names[start.stored(entry.name, entry.slot.shape) is not None].append(entry.name)
@@ -140,7 +143,7 @@ def start_notes(experiment: Experiment, signature: Signature) -> list[str]:
         why = f"none of the run's tensors fits this model (it has {has})"
         raise ConfigError([Problem("", "initialization.path", why)])
     new = f"; new: {shown(names[False], 10)}" if names[False] else ""
-    return [f"from_run: loaded {shown(names[True], 10)}{new}"]
+    return [*few, f"from_run: loaded {shown(names[True], 10)}{new}"]
 
 
 def pack_key(experiment: Experiment, signature: Signature) -> str:
@@ -168,6 +171,30 @@ def pack_key(experiment: Experiment, signature: Signature) -> str:
         ],
     }
     return json.dumps(agreed, sort_keys=True)
+
+
+def member_bytes(numbers: int, units: int, batch: int, bits: int) -> int:
+    """Memory that training a member takes, estimated from above.
+
+    numbers: of its parameters and buffers; units: of all layers' outputs for one example.
+    """
+    return bits // 8 * (COPIES * numbers + 2 * batch * units)
+
+
+COPIES = 6
+"""Parameter-sized tensors of a member: its own, the best, the gradient twice, optimizer's two."""
+
+
+def footprint(experiment: Experiment, signature: Signature) -> int:
+    """Memory in bytes that training a member of the experiment takes, estimated from above."""
+    assert experiment.loss is not None
+    layers = build_layers(experiment, signature, experiment.loss)
+    declared = declare(layers, signature.inputs)
+    numbers = sum(math.prod(slot.shape) for one in declared for slot in one.slots)
+    units = math.prod(signature.inputs) + sum(math.prod(one.output) for one in declared)
+    size, rows = experiment.training.batch_size, signature.train_rows
+    bits = 64 if experiment.training.precision == "float64" else 32
+    return member_bytes(numbers, units, rows if size == "full" else min(size, rows), bits)
 
 
 def _unfit(message: str, path: str = "model") -> ConfigError:

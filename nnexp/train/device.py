@@ -11,12 +11,11 @@ from typing import Any
 
 from nnexp.errors import OutOfResources, UsageError
 from nnexp.lazy import torch
+from nnexp.train.blueprint import member_bytes
 from nnexp.train.program import Program
 
 SMALL = 3e7
 """Operations a step below which one thread is used."""
-COPIES = 6
-"""Parameter-sized tensors of a member: its own, the best, the gradient twice, optimizer's two."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -40,9 +39,9 @@ def members_that_fit(program: Program, batch: int) -> int:
 
     An estimate from above: parameter-sized tensors, and each layer's output forward and backward.
     """
-    size = torch.finfo(program.dtype).bits // 8
-    units = 2 * sum(math.prod(shape) for shape in program.shapes)
-    one = size * (COPIES * (program.layout.size + program.buffer_layout.size) + batch * units)
+    units = sum(math.prod(shape) for shape in program.shapes)
+    numbers = program.layout.size + program.buffer_layout.size
+    one = member_bytes(numbers, units, batch, torch.finfo(program.dtype).bits)
     return max(1, _free(program.device) // one)
 
 
@@ -86,10 +85,8 @@ def memory_explained() -> Iterator[None]:
         raise
 
 
-def _free(device: torch.device) -> int:
-    """Bytes that a pack may take: a good part of what is free now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * 0.8)
+def free_memory() -> int:
+    """Bytes of main memory that may be taken: a good part of what is free now."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -97,3 +94,10 @@ def _free(device: torch.device) -> int:
     except OSError:
         pass
     return 4 * 2**30  # not Linux: what any machine has
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that a pack may take: a good part of what is free now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * 0.8)
+    return free_memory()

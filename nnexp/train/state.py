@@ -10,7 +10,7 @@ from nnexp.config.experiment import Experiment
 from nnexp.lazy import torch
 from nnexp.train.program import Program
 
-Status = Literal["training", "finished", "stopped", "diverged"]
+Status = Literal["training", "finished", "stopped", "pruned", "diverged"]
 Row = dict[str, float | int]
 
 
@@ -18,7 +18,7 @@ Row = dict[str, float | int]
 class MemberState:
     """One member's course, apart from its tensors.
 
-    status: "stopped" ended early by early stopping or its schedule.
+    status: "stopped" ended early by early stopping or its schedule, "pruned" by a search.
     best: best monitored value so far (smoothed if asked for), best_epoch its epoch, from 1.
     bad: epochs since then. average: the running average of the monitored metric and its weight.
     schedule: the schedule's state. history: one row an epoch, as metrics.csv.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nnexp.config.experiment import Experiment
-from nnexp.runs.execute import make_pack
+from nnexp.runs.packs import make_pack
 from nnexp.runs.plan import Plan, plan_members
 from nnexp.train.device import suitable_threads
 from nnexp.train.loop import Hooks, Pack, train

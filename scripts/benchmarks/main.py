@@ -18,7 +18,7 @@ from rich.table import Table
 from . import memory, startup
 from .results import Figure, Found, Timing
 
-SECTIONS = ("speed", "startup", "memory", "augmentation", "words")
+SECTIONS = ("speed", "startup", "memory", "augmentation", "words", "sweep")
 DEFAULT = ("speed", "startup")
 
 
@@ -90,6 +90,10 @@ def _measure(section: str, options: argparse.Namespace) -> Found:
         from . import words
 
         return words.measure(rounds, quick, options.threads)
+    if section == "sweep":
+        from . import sweep
+
+        return sweep.measure(min(rounds, 3), quick)
     from . import speed  # imports torch, which the others do without
 
     return speed.measure(rounds, quick, options.threads)

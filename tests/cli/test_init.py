@@ -94,7 +94,7 @@ def test_nothing_is_overwritten(data: Path, capsys: pytest.CaptureFixture[str]) 
         (["none.csv"], 3, "none.csv: no such file"),
         (["../data/a tabel.csv"], 3, "did you mean a table.csv?"),
         (["irs"], 3, "irs: no such file, and no data set has that name; did you mean iris?"),
-        (["../data"], 3, "is not a file"),
+        (["../data"], 3, "is a folder; init looks at one file (folders of images: `image_folder`)"),
         (["../data/a table.csv", "--target", "w"], 3, "--target: there is no column w"),
         (["../data/a table.csv", "-o", "no/where.yaml"], 2, "a folder that does not exist"),
         (["../data/a table.csv", "-o", "../data"], 2, "is a folder"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nnexp.cli.app import run
+from nnexp.cli.comparing import amount
 from nnexp.cli.scoring import show_scores
 from nnexp.runs.classes import ClassScores
 from nnexp.runs.score import Scores
@@ -103,3 +104,11 @@ def test_wrong_goals(
 ) -> None:
     assert run(["compare", str(single), str(other), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, "–"), (20, "20"), (12.5, "12.5"), (17418.0, "17,418"), (2998600, "2,998,600")],
+)
+def test_counts_are_written_out(number: float | None, text: str) -> None:
+    assert amount(number) == text

@@ -172,6 +172,13 @@ def test_series_of_numbers_are_sequences(
             3,
             "would change text, codes for an embedding: put it before",
         ),
+        (
+            TEXT,
+            {"data": {"source": TEXT, "corruption": {"gaussian": 1.0}}},
+            2,
+            "data.corruption: changes numbers, and there are inputs that are codes",
+        ),
+        (TEXT, {"sampler": "class_balanced"}, 2, "is for classification; the task is dense"),
     ],
 )
 def test_what_can_not_be_trained_is_told(

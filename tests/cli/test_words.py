@@ -296,3 +296,33 @@ def test_a_run_that_is_not_finished_is_refused(train: Train, refused: Any) -> No
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
     assert "is not finished" in refused(3, "neighbours", path, "cat")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("preprocessing=[standardize]", "preprocessing: the words of running text are codes"),
+        ("preprocessing=[min_max]", "preprocessing: the words of running text are codes"),
+        ("data.label_noise=0.3", "data.label_noise: running text has no labels to change"),
+        ("data.shuffle_labels=true", "data.shuffle_labels: running text has no labels to change"),
+        ("data.corruption={mask: 0.5}", "data.corruption: changes numbers"),
+        ("sampler=class_diverse", "class_diverse is for classification; the task is words"),
+    ],
+)
+def test_nothing_may_change_the_words(
+    cbow: Path, refused: Any, tmp_path: Path, option: str, message: str
+) -> None:
+    config = cbow.parents[2] / "c.yaml"
+    error = refused(2, "train", config, "--set", option, "--out", tmp_path / "runs")
+    assert message in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_diverged_has_no_vectors(cbow: Path, refused: Any, tmp_path: Path) -> None:
+    config = cbow.parents[2] / "c.yaml"
+    steep = ["--set", "optimizer={name: sgd, lr: 1000}", "--epochs", "30", "--quiet"]
+    assert run(["train", str(config), *steep, "--out", str(tmp_path)]) == 4
+    (path,) = tmp_path.glob("w/*")
+    for words in (("neighbours", path, "cat"), ("vectors", path, "-o", tmp_path / "v.txt")):
+        assert "diverged and left no vectors" in refused(3, *words)
+    assert not (tmp_path / "v.txt").exists()

@@ -209,7 +209,8 @@ def test_adam() -> None:
     ]
     also = ("learning_rate", "eta", "alpha")
     assert adam.parameters[0] == Parameter(
-        *("lr", "number", "0.001", "> 0, ≤ 1,000", "", "learning rate", also, True, "log")
+        *("lr", "number", "0.001", "> 0, ≤ 1,000", "", "learning rate", also, True),
+        "log, 0.0001 to 1",
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from nnexp.components.losses.loss import Loss
 from nnexp.components.optimizers.optimizer import Optimizer
+from nnexp.components.samplers import Sampler
 from nnexp.config.experiment import Experiment
 from nnexp.config.rules import without_data
 
@@ -85,3 +86,12 @@ def test_who_needs_a_dev_split(name: str, needed: bool) -> None:
     data = {"source": "digits", "split": {"train": 1.0}}
     found = problems_of(data=data, schedule=name)
     assert found == ([("schedule", "newbob needs a dev split")] if needed else [])
+
+
+@pytest.mark.parametrize("name", sorted(Sampler.registered))
+@pytest.mark.parametrize("task", ["classification", "regression", "multilabel", "dense", "words"])
+def test_samplers_by_class_need_a_class_an_example(name: str, task: str) -> None:
+    found = problems_of(sampler={"name": name}, task=task)
+    why = f"{name} is for classification; the task is {task}"
+    wrong = name in ("class_balanced", "class_diverse") and task != "classification"
+    assert [one for one in found if one[0] == "sampler"] == ([("sampler", why)] if wrong else [])

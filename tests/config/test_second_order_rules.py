@@ -126,3 +126,15 @@ def test_gauss_newton_is_for_small_models_whose_outputs_depend_on_one_example() 
         "gauss_newton is for models of at most 5,000 parameters; this one has 7,203"
     )
     assert model_problem("lbfgs", wide) == ""
+
+
+def test_small_batches_are_noted():
+    from nnexp.config.second_order import small_batch
+
+    data, model = {"source": "diabetes"}, {"name": "mlp", "hidden": [8]}
+    keys = {"data": data, "model": model, "optimizer": "gauss_newton"}
+    for size, least in ((64, 9), ("full", None), (265, None)):
+        training = {"batch_size": size}
+        notes = small_batch(Experiment.model_validate({**keys, "training": training}), 265, 97)
+        assert bool(notes) == (least is not None)
+        assert all(f"a batch of {least} examples for 97 parameters" in note for note in notes)

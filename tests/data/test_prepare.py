@@ -457,3 +457,19 @@ class TestStorage:
             Pipeline.from_arrays({}, unknown)
         with pytest.raises(DamagedRun):
             Pipeline.from_arrays({"7.mean": np.zeros(1)}, plain)
+
+    @pytest.mark.parametrize("length", [4, 10**9])
+    def test_a_forged_length_is_refused_before_it_is_used(self, length):
+        texts = np.array([["a b c"], ["b a"]] * 30, object)
+        features = Features(np.empty((60, 0)), (), texts, ("text",))
+        table = replace(mixed(), features=features)
+        arrays, plain = prepared(table, [Tokenize()]).to_arrays()
+        plain["steps"][0]["state"]["length"] = length
+        with pytest.raises(DamagedRun, match="more tokens than the network's 3"):
+            Pipeline.from_arrays(arrays, plain)
+
+    def test_a_forged_shape_that_no_memory_holds_is_damage(self):
+        arrays, plain = prepared(Digits().load(), [MinMax(per="global")]).to_arrays()
+        plain["shape"] = [2**28, 2**28, 2**7]
+        with pytest.raises(DamagedRun, match="does not fit together"):
+            Pipeline.from_arrays(arrays, plain)

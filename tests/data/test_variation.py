@@ -202,3 +202,17 @@ class TestCorruption:
         ):
             with pytest.raises(ValueError, match=next(iter(wrong))):
                 Corruption(**wrong)
+
+
+@pytest.mark.parametrize("how", [{"label_noise": 0.5}, {"shuffle_labels": True}])
+def test_positions_without_a_class_stay_so(how):
+    target = np.random.default_rng(0).integers(0, 5, (40, 7))
+    target[np.arange(7) >= np.random.default_rng(1).integers(1, 7, 40)[:, None]] = -1
+    names = tuple("abcde")
+    table = Table(Features.of(np.zeros((40, 7))), target, names, ("y",), np.arange(40))
+    parts = assign(Split(), table)
+    rows, after, _ = changed(table, parts, **how)
+    assert len(rows) > 5
+    assert set(rows) <= set(parts["train"])
+    np.testing.assert_array_equal(after.target < 0, target < 0)
+    assert sorted(after.target[target >= 0]) == sorted(target[target >= 0])

@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from nnexp.cli.app import run as run_command
+from nnexp.components.datasets import Dataset
 from nnexp.components.layers.basic import Linear
 from nnexp.deploy import export, graph
 from nnexp.deploy.export import export_run
 from nnexp.deploy.layers import CONVERT
 from nnexp.errors import DamagedRun, RunError, UsageError
+from nnexp.registry import choose
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -101,6 +104,38 @@ def test_a_convolutional_network(train: Train, tmp_path: Path) -> None:
     x = load_digits().images[rows["id"].astype(int)][:, None].astype(np.float32)
     (label,) = session(tmp_path / "m.onnx").run(["label"], {"inputs": x})
     assert (label == rows["target"]).mean() == pytest.approx(done.int8.after)
+
+
+def test_a_residual_network(train: Train, tmp_path: Path) -> None:
+    run = train("resnet-digits.yaml", "--set", "training.epochs=1")
+    done = export_run(run, tmp_path / "m.onnx")
+    assert done.agreement.difference <= 1e-5
+    assert done.agreement.other_labels == 0
+    rows = predictions(run)
+    x = load_digits().images[rows["id"].astype(int)][:, None].astype(np.float32)
+    label, chances = session(tmp_path / "m.onnx").run(["label", "probabilities"], {"inputs": x})
+    assert label.tolist() == rows["prediction"].tolist()
+    outputs = rows.filter(like="output_").to_numpy()
+    expected = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
+    np.testing.assert_allclose(chances, expected, rtol=0, atol=1e-5)
+
+
+def test_a_class_at_every_pixel(train: Train, tmp_path: Path) -> None:
+    source = {"name": "shapes", "n": 40, "size": 11}  # an odd size: the way up fills it
+    run = train({"data": {"source": source}, "model": {"name": "unet", "channels": [3, 4]}})
+    done = export_run(run, tmp_path / "m.onnx")
+    assert done.agreement.difference <= 1e-5
+    assert done.agreement.other_labels == 0
+    assert done.outputs == ("label: string [N, 11, 11]", "probabilities: float [N, 3, 11, 11]")
+    stored = load_file(run / "predictions.safetensors")
+    ids = predictions(run)["id"].astype(int)
+    x = choose(Dataset, source).load().features.numeric[ids].astype(np.float32)
+    label, chances = session(tmp_path / "m.onnx").run(["label", "probabilities"], {"inputs": x})
+    names = np.array(json.loads(metadata(tmp_path / "m.onnx")["classes"]))
+    assert (label == names[stored["test.prediction"]]).all()
+    expected = np.exp(stored["test.outputs"])
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(chances, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnexp.components.layer import Context, Layer, flat
+from nnexp.components.layer import Context, Fit, Layer, flat
+from nnexp.components.models.model import Model
 from nnexp.deploy.graph import Graph
 from nnexp.deploy.layers import CONVERT, unknown
 from nnexp.deploy.place import Flow, Place
@@ -89,6 +90,22 @@ BLOCKS: list[tuple[Any, tuple[int, ...]]] = [
     ([{"name": "conv2d", "channels": 4, "stride": 2}, "batch_norm"], IMAGE),
     ([{"name": "residual", "layers": [{"name": "conv2d", "channels": 5}]}, "tanh"], IMAGE),
 ]
+BRANCHES: list[tuple[Any, tuple[int, ...]]] = [
+    ([{"name": "linear", "units": 5}], TABLE),
+    ([{"name": "conv1d", "channels": 4}, "relu"], SIGNAL),
+    (["max_pool1d"], SIGNAL),
+    ([{"name": "conv2d", "channels": 4}, "batch_norm"], IMAGE),
+    (["max_pool2d", "upsample"], IMAGE),  # 9 × 8 comes back as 8 × 8
+    (["max_pool2d", {"name": "concat", "layers": ["max_pool2d", "upsample"]}, "upsample"], IMAGE),
+]
+ARCHITECTURES = [
+    {"name": "resnet", "blocks": [1, 2], "channels": [3, 4]},
+    {"name": "resnet", "blocks": [1, 1], "channels": [3, 4], "bottleneck": True},
+    {"name": "resnet", "blocks": [1], "channels": [4], "stem": "imagenet", "batch_norm": False},
+    {"name": "wide_resnet", "depth": 10, "widen": 1, "dropout": 0.2},
+    {"name": "unet", "channels": [2, 3, 4]},
+    {"name": "unet", "channels": [2, 3], "up": "upsample", "batch_norm": False},
+]
 
 
 def agrees(layers: list[Layer], shape: tuple[int, ...], codes: bool = False) -> None:
@@ -141,6 +158,22 @@ def test_a_block_gives_what_it_gives_in_torch(branch: Any, shape: tuple[int, ...
     agrees(flat([block]), shape)
 
 
+@pytest.mark.parametrize(("branch", "shape"), BRANCHES)
+def test_a_branch_is_put_beside_its_input(branch: Any, shape: tuple[int, ...]) -> None:
+    block = choose(Layer, {"name": "concat", "layers": branch})
+    assert isinstance(block, Layer)
+    agrees(flat([block]), shape)
+
+
+@pytest.mark.parametrize("given", ARCHITECTURES, ids=str)
+def test_architectures_for_images(given: Any) -> None:
+    model = choose(Model, given)
+    assert isinstance(model, Model)
+    layers = [layer.fitted(Fit(2)) for layer in flat(model.build(IMAGE))]
+    assert not unknown(layers)
+    agrees(layers, IMAGE)
+
+
 @pytest.mark.parametrize("given", SEQUENCES, ids=str)
 def test_sequences_of_codes_with_gaps_and_padding(given: list[Any]) -> None:
     layers = [choose(Layer, one) for one in given]
@@ -160,6 +193,8 @@ def test_every_layer_that_is_written_is_tried() -> None:
     assert {kind.__name__ for kind in CONVERT} - {kind.__name__ for kind in tried} == {
         "Fork",
         "Join",
+        "Beside",
+        "Swap",
     }
 
 

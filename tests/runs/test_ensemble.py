@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from sklearn.datasets import load_iris
 
 import nnexp
 from nnexp.analysis.compare import compare
+from nnexp.analysis.time_to import compare_times, parse
 from nnexp.cli.app import run
 from nnexp.components.losses.loss import Loss
-from nnexp.errors import RunError, UsageError
+from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.registry import choose
+from nnexp.runs import score
 from nnexp.runs.apply import apply_run
 from nnexp.runs.committee import mean_outputs
 from nnexp.runs.ensemble import ensemble
+from nnexp.runs.rundir import RunDir
 from nnexp.runs.score import evaluate_run
 
 
@@ -139,7 +143,11 @@ def test_it_is_a_run_that_can_be_moved(tmp_path: Path, capsys: Any) -> None:
 def test_it_can_be_compared(tmp_path: Path) -> None:
     group = trained(tmp_path, "--seeds", "2")
     made, _ = ensemble([group], tmp_path)
-    assert compare([made.path, group / "s0"]).to_json()
+    found = compare([made.path, group / "s0"]).to_json()
+    assert found["config"] == [{"path": "committee", "values": ["of 2 models", None]}]
+    goal = parse("time_to(dev/loss <= 9)")
+    with pytest.raises(UsageError, match="is a committee, which has no epochs"):
+        compare_times([made.path, group / "s0"], goal)
 
 
 def test_new_examples_get_each_members_answer(tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_members_must_answer_one_question(
     tmp_path: Path, capsys: Any, keys: dict[str, Any], what: str
 ) -> None:
     paths = [trained(tmp_path), trained(tmp_path, **keys)]
-    with pytest.raises(UsageError, match=rf"differ in their ({what}): a committee's members"):
+    with pytest.raises(UsageError, match=rf"differ in their ({what}), which a committee's"):
         ensemble(paths, tmp_path)
     capsys.readouterr()
     assert run(["ensemble", *map(str, paths), "-o", str(tmp_path)]) == 2
@@ -229,3 +237,52 @@ def test_the_command_prints_its_path_last(tmp_path: Path, capsys: Any) -> None:
     assert path.parent == tmp_path / "two"
     assert run(["ensemble", str(group), "-o", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "finished"
+
+
+def test_a_run_given_twice_would_weigh_double(tmp_path: Path) -> None:
+    one = trained(tmp_path)
+    with pytest.raises(UsageError, match="is given twice"):
+        ensemble([one, one], tmp_path)
+    group = trained(tmp_path, "--seeds", "2")
+    with pytest.raises(UsageError, match="s1 is given twice"):
+        ensemble([group, group / "s1"], tmp_path)
+
+
+def test_show_says_whose_mean_it_is(tmp_path: Path, capsys: Any) -> None:
+    one, other = trained(tmp_path), trained(tmp_path, seed=1)
+    made, _ = ensemble([one, other], tmp_path)
+    capsys.readouterr()
+    assert run(["show", str(made.path)]) == 0
+    text = capsys.readouterr().out
+    assert "committee of 2 models" in text
+    assert "the mean of 2 models" in text
+    assert "config of m0" in text
+    assert "epochs, " not in text.partition("results")[2]
+    assert one.name in text
+    assert other.name in text
+    with pytest.raises(
+        UsageError, match=r"take one of its networks, --member \(in Python member=\) 0 or 1"
+    ):
+        nnexp.load_module(made.path)
+
+
+def test_members_of_other_classes_are_damage(tmp_path: Path, monkeypatch: Any) -> None:
+    made, _ = ensemble([trained(tmp_path, "--seeds", "2")], tmp_path)
+    real = score.read_pipeline
+
+    def forged(run: RunDir) -> Any:
+        found = real(run)
+        return replace(found, classes=("a", "b", "c")) if run.path.name == "m1" else found
+
+    monkeypatch.setattr(score, "read_pipeline", forged)
+    with pytest.raises(DamagedRun, match="its classes are others than those of"):
+        evaluate_run(made.path)
+
+
+def test_show_tells_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = trained(tmp_path)
+    (path / "model.safetensors").unlink()
+    capsys.readouterr()
+    assert run(["show", str(path)]) == 0
+    shown = capsys.readouterr()
+    assert "missing: model.safetensors" in shown.out + shown.err

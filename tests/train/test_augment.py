@@ -351,3 +351,7 @@ def test_codes_take_no_noise(experiment: Any) -> None:
     one = experiment(augmentation=["noise"])
     (problem,) = augmenting.with_model(one, (3,), (), (0, 4, 0), LAYERS)
     assert "the inputs are codes" in problem.message
+    one = experiment(data={"source": "digits", "corruption": {"mask": 0.5}})
+    (problem,) = augmenting.with_model(one, (3,), (), (0, 4, 0), LAYERS)
+    assert problem.path == "data.corruption"
+    assert not list(augmenting.with_model(one, (3,), (), (0, 0, 0), LAYERS))

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 import torch
 import yaml
 from safetensors.numpy import load_file
@@ -52,13 +54,14 @@ def test_losses_are_means_over_the_pixels_with_a_class(weights: dict[str, float]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two short dense runs that differ in their seed."""
+    """Two dense runs that differ in their seed, just long enough to tell some pixels."""
     folder = tmp_path_factory.mktemp("dense")
     config = {
         "data": {"source": {"name": "shapes", "n": 60, "size": 12}},
         "model": {"name": "unet", "channels": [4, 6]},
         "metrics": ["iou", "accuracy"],
-        "training": {"epochs": 2, "batch_size": 8},
+        "optimizer": {"name": "adam", "lr": 0.03},
+        "training": {"epochs": 20, "batch_size": 8},
     }
     (folder / "c.yaml").write_text(yaml.safe_dump(config))
     for seed in ("0", "1"):
@@ -86,6 +89,18 @@ def test_a_run_is_scored_as_in_training(runs: list[Path], capsys: Any) -> None:
         assert repr(value) in text  # to the bit
 
 
-def test_two_runs_are_compared(runs: list[Path], capsys: Any) -> None:
-    assert run(["compare", *map(str, runs), "--metric", "accuracy"]) == 0
-    assert "accuracy" in capsys.readouterr().out
+def test_two_runs_are_compared_by_their_examples(runs: list[Path], capsys: Any) -> None:
+    capsys.readouterr()
+    assert run(["compare", *map(str, runs), "--metric", "accuracy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = [pd.read_csv(one / "predictions.csv").set_index("id") for one in runs]
+    a, b = (one.loc[one["split"] == "test", "accuracy"] for one in rows)
+    apart = b - a  # by id
+    assert len(apart) == 12
+    assert found["difference"] == pytest.approx(apart.mean(), rel=1e-6)
+    assert found["difference"] != 0
+    low, high = found["interval"]
+    assert low < found["difference"] < high
+    # Student's interval, which a bootstrap of means comes near
+    half = scipy.stats.t.ppf(0.975, 11) * apart.std(ddof=1) / np.sqrt(12)
+    assert high - low == pytest.approx(2 * half, rel=0.2)

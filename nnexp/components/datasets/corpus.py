@@ -184,14 +184,16 @@ class Corpus(Dataset):
         if not counts:
             raise DataError(f"{where}: there are no words in it")
         if len(counts) == 1:
-            raise DataError(f"{where}: has one word only, {next(iter(counts))}, again and again")
+            raise DataError(
+                f"{where}: has one word only, {_cut(next(iter(counts)))}, again and again"
+            )
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         often = [word for word, n in ordered if n >= self.min_count and word != UNKNOWN]
         if len(often) < 2:
             word, most = ordered[0]
             raise DataError(
                 f"{where}: fewer than two words are there {self.min_count} times (the most "
-                f"frequent one, {word}, {count(most, 'time')}): lower `min_count`"
+                f"frequent one, {_cut(word)}, {count(most, 'time')}): lower `min_count`"
             )
         return [UNKNOWN, *often[: self.vocabulary]]
 
@@ -205,6 +207,10 @@ class Corpus(Dataset):
             if file.tell() != 4 * total:
                 raise DataError(f"{_named(files)}: changed while it was read")
             return np.memmap(file, np.int32, "r", shape=(total,))
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= 40 else f"{word[:39]}…"
 
 
 def _named(files: Sequence[Path]) -> str:

@@ -84,7 +84,7 @@ class Optimizer(Spec, family="optimizer"):
         gt=0,
         le=1000,
         per_member=True,
-        search="log",
+        search=("log", 1e-4, 1.0),
         also=("learning_rate", "eta", "alpha"),
     )
     layers: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = param(

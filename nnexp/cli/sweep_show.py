@@ -1,0 +1,150 @@
+"""`nnexp show SWEEP`, and the pictures of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nnexp.cli import console
+from nnexp.cli.console import Cell
+from nnexp.cli.listing import brief
+from nnexp.cli.sweep_summary import show_sweep
+from nnexp.errors import RunError, UsageError
+from nnexp.runs.index import entry, trial_rows
+from nnexp.search.folder import SweepDir
+
+STATES = ("finished", "diverged", "pruned", "invalid")
+
+
+def sweep_to_json(sweep: SweepDir) -> dict[str, Any]:
+    """Its status, what it searches, and what it has found so far."""
+    state = sweep.state()
+    return {
+        "path": sweep.path,
+        "status": entry(sweep.path).status,
+        "sweep": state["sweep"],
+        "summary": _summary(sweep, state),
+    }
+
+
+def show_sweep_dir(sweep: SweepDir) -> None:
+    """What a sweep searches, and what it has found so far."""
+    state, status = sweep.state(), entry(sweep.path).status
+    console.say_path(sweep.path, "bold")
+    facts: list[list[Cell]] = [[(name, "dim"), text] for name, text in _facts(state, status)]
+    console.say_table(["", ""], facts, indent=2)
+    console.say("search", "bold")
+    rows: list[list[Cell]] = [
+        [(key, "name"), _domain(given)] for key, given in state["sweep"]["search"].items()
+    ]
+    console.say_table(["", ""], rows, indent=2)
+    summary = _summary(sweep, state)
+    if summary is not None:
+        console.say("results" if status == "finished" else "results so far", "bold")
+        show_sweep(sweep, summary)
+    if status != "finished":
+        console.note(f"go on with: nnexp sweep --resume {sweep.path}", "warning")
+
+
+def _facts(state: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]]:
+    asked = state["sweep"]
+    yield "name", str(state["name"])
+    arms = f", for each of the arms {', '.join(asked['arms'])}" if asked["arms"] else ""
+    yield "what", f"sweep of {console.count(asked['trials'], 'trial')} by {_method(asked)}{arms}"
+    if asked["seeds"] > 1:
+        yield "score", f"mean over {asked['seeds']} seeds"
+    yield "status", status
+    yield "created", str(state["created"])
+
+
+def _method(asked: Mapping[str, Any]) -> str:
+    return brief(asked["method"])
+
+
+def _domain(given: Mapping[str, Any]) -> str:
+    """A domain on one line: `log_uniform 0.001 to 1`."""
+    if not given:
+        return "its own range"
+    ((name, options),) = given.items()
+    if name == "choice":
+        return ", ".join(brief(option) for option in options["options"])
+    ends = options.get("range")
+    return f"{name} {brief(ends[0])} to {brief(ends[1])}" if ends else str(name)
+
+
+def _summary(sweep: SweepDir, state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """summary.json; before it is there, as much of it as the trials so far tell."""
+    if sweep.summary.is_file():
+        return sweep.read(sweep.summary)
+    if not state["sweep"]["arms"]:
+        return _so_far(sweep, state)
+    homes = {arm: SweepDir(sweep.path / "arms" / arm) for arm in state["sweep"]["arms"]}
+    found = {arm: _summary_of_arm(home, state) for arm, home in homes.items()}
+    there = {arm: summary for arm, summary in found.items() if summary is not None}
+    return {"arms": there} if there else None
+
+
+def _summary_of_arm(arm: SweepDir, state: Mapping[str, Any]) -> dict[str, Any] | None:
+    return arm.read(arm.summary) if arm.summary.is_file() else _so_far(arm, state)
+
+
+def _so_far(sweep: SweepDir, state: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not sweep.table.is_file():
+        return None
+    states = [row["state"] for row in trial_rows(sweep.path)]
+    return {
+        "metric": state["metric"],
+        "higher_is_better": state["higher_is_better"],
+        "trials": len(states),
+        **{name: states.count(name) for name in STATES},
+        "packs": len(list(sweep.path.glob("packs/*.json"))),
+    }
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def check_pictures(folder: Path) -> None:
+    """Raises UsageError, before anything is trained, if no picture could be written there."""
+    from importlib.util import find_spec
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--plot: {folder} is a file; give a folder for the pictures")
+    if find_spec("matplotlib") is None:
+        raise UsageError("pictures need matplotlib: pip install 'nnexp[plot]'")
+
+
+def draw_pictures(sweep: SweepDir, folder: Path) -> list[Path]:
+    """Writes parallel.png and slices.png, of arms one for each: parallel_ARM.png, slices_ARM.png.
+
+    Raises UsageError if no trial has a score, RunError if the folder can't be made.
+    """
+    from nnexp.report.sweep_plots import parallel_coordinates, slices
+
+    state = sweep.state()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} can't be made: {error.strerror or error}") from error
+    arms = {f"_{arm}": SweepDir(sweep.path / "arms" / arm) for arm in state["sweep"]["arms"]}
+    written = []
+    for end, home in (arms or {"": sweep}).items():
+        rows = trial_rows(home.path)
+        shares = _shares(home.read(home.summary)) if home.summary.is_file() else {}
+        for name, draw in (("parallel", parallel_coordinates), ("slices", slices)):
+            path = folder / f"{name}{end}.png"
+            scales = home.state().get("scales")
+            draw(rows, state["metric"], state["higher_is_better"], path, scales, shares)
+            written.append(path)
+    return written
+
+
+def _shares(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Importance by key: what belongs to one choice only, `schedule[step].gamma`, by its key."""
+    found: dict[str, float] = {}
+    for name, share in summary.get("importance", {}).items():
+        key = re.sub(r"\[.*?\]", "", name)
+        found[key] = found.get(key, 0.0) + share
+    return found

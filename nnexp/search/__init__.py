@@ -1,0 +1,1 @@
+"""Sweeps: a search space, its trials, the packs that train them, and the processes that do."""
