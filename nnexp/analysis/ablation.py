@@ -195,7 +195,7 @@ def _effect(
     sentence = f"{_claim(names, verdict)}: {numbers}."
     detectable = estimate.detectable
     if verdict == NOT_SHOWN and detectable is not None:
-        sentence += f" An effect of {detectable:.3g} would be found with 80 % power."
+        sentence += f" An effect of {detectable:.3g} would be found with 80 % power, before Holm."
     if not estimate.testable:
         sentence += " There is no variance, so nothing can be tested."
     return Effect(

@@ -20,6 +20,7 @@ import typer
 
 import nnexp
 from nnexp.cli import reference, results, words
+from nnexp.cli.ablate import ablate
 from nnexp.cli.ensemble import ensemble
 from nnexp.cli.export import export
 from nnexp.cli.init import init
@@ -48,6 +49,7 @@ app = typer.Typer(
 for command in (
     train,
     sweep,
+    ablate,
     results.eval_,
     results.compare,
     results.runs,

@@ -29,7 +29,7 @@ def entries_to_json(found: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def show_entries(found: Sequence[Entry], folder: Path) -> None:
-    """A line for each run, group or sweep, by folder if lines are short; then what is wrong with any."""
+    """A line for each run, group or sweep, by folder if lines are short; then what is wrong."""
     if not found:
         console.note(f"there are no runs in {folder}")
     if console.is_wide(130):
@@ -50,6 +50,7 @@ def _line(one: Entry) -> list[Cell]:
     kinds = {
         "group": console.count(one.members, "model"),
         "sweep": f"sweep, {console.count(one.members, 'trial')}",
+        "ablation": f"ablation, {console.count(one.members, 'group')}",
     }
     best = "best " if one.kind == "sweep" else ""
     return [

@@ -183,7 +183,10 @@ def runs(
 
 def show(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN|SWEEP|CONFIG", help="A run's or sweep's directory, or a config.")
+        Path,
+        typer.Argument(
+            metavar="RUN|SWEEP|CONFIG", help="A run's or sweep's directory, or a config."
+        ),
     ],
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Fill in every default (a config's data are read).")

@@ -114,7 +114,7 @@ def sweep(
         from nnexp.search.sweep import Choices
         from nnexp.search.sweep import resume as go_on
 
-        with _Live(quiet) as live:
+        with Live(quiet) as live:
             found = go_on(resume, live, Choices(engine=where, address=address))
         _show(found, quiet, as_json, plot)
         return
@@ -130,7 +130,7 @@ def sweep(
     from nnexp.search.sweep import Choices, InvalidTrials, start
 
     choices = Choices(workers, device.value, skip_invalid, where, address)
-    with _Live(quiet) as live:
+    with Live(quiet) as live:
         try:
             found = start(checked, out or Path("runs"), choices, live)
         except InvalidTrials:
@@ -141,15 +141,15 @@ def sweep(
     _show(found, quiet, as_json, plot)
 
 
-class _Live(Progress):
+class Live(Progress):
     """Shows how a sweep goes on."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool, unit: str = "trial") -> None:
+        self.quiet, self.unit = quiet, unit
         self._bar: Any = None
         self._begun, self._total = 0.0, 0
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> Live:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,8 +161,8 @@ class _Live(Progress):
 
     def begun(self, sweep: Any, trials: int) -> None:
         if not self.quiet:
-            console.note(f"{console.count(trials, 'trial')} → {sweep.path}")
-        self._bar = console.Progress(trials, "trial", self.quiet)
+            console.note(f"{console.count(trials, self.unit)} → {sweep.path}")
+        self._bar = console.Progress(trials, self.unit, self.quiet)
         self._begun, self._total = time.monotonic(), trials
 
     def advanced(self, done: float, best: float | None) -> None:

@@ -13,6 +13,7 @@ from nnexp.cli.listing import brief
 from nnexp.cli.sweep_summary import show_sweep
 from nnexp.errors import RunError, UsageError
 from nnexp.runs.index import entry, trial_rows
+from nnexp.runs.rundir import RunDir
 from nnexp.search.folder import SweepDir
 
 STATES = ("finished", "diverged", "pruned", "invalid")
@@ -21,9 +22,12 @@ STATES = ("finished", "diverged", "pruned", "invalid")
 def sweep_to_json(sweep: SweepDir) -> dict[str, Any]:
     """Its status, what it searches, and what it has found so far."""
     state = sweep.state()
+    start = {"path": sweep.path, "status": entry(sweep.path).status}
+    if "ablation" in state:
+        summary = sweep.read(sweep.summary) if sweep.summary.is_file() else None
+        return {**start, "ablation": state["ablation"], "summary": summary}
     return {
-        "path": sweep.path,
-        "status": entry(sweep.path).status,
+        **start,
         "sweep": state["sweep"],
         "summary": _summary(sweep, state),
     }
@@ -33,6 +37,9 @@ def show_sweep_dir(sweep: SweepDir) -> None:
     """What a sweep searches, and what it has found so far."""
     state, status = sweep.state(), entry(sweep.path).status
     console.say_path(sweep.path, "bold")
+    if "ablation" in state:
+        _show_ablation(sweep, state, status)
+        return
     facts: list[list[Cell]] = [[(name, "dim"), text] for name, text in _facts(state, status)]
     console.say_table(["", ""], facts, indent=2)
     console.say("search", "bold")
@@ -46,6 +53,24 @@ def show_sweep_dir(sweep: SweepDir) -> None:
         show_sweep(sweep, summary)
     if status != "finished":
         console.note(f"go on with: nnexp sweep --resume {sweep.path}", "warning")
+
+
+def _show_ablation(sweep: SweepDir, state: Mapping[str, Any], status: str) -> None:
+    """What an ablation leaves out, and its table once there is one."""
+    asked = state["ablation"]
+    groups = console.count(len(asked["cells"]), "group")
+    facts: list[list[Cell]] = [
+        [("name", "dim"), str(state["name"])],
+        [("what", "dim"), f"ablation ({asked['design']}) in {groups} of {brief(asked['factors'])}"],
+        [("status", "dim"), status],
+        [("created", "dim"), str(state["created"])],
+    ]
+    console.say_table(["", ""], facts, indent=2)
+    table = sweep.path / "ablation.md"
+    if table.is_file():
+        console.say_verbatim(RunDir(sweep.path).read_text(table))
+    if status != "finished":
+        console.note(f"go on with: nnexp ablate --resume {sweep.path}", "warning")
 
 
 def _facts(state: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]]:
@@ -99,7 +124,7 @@ def _so_far(sweep: SweepDir, state: Mapping[str, Any]) -> dict[str, Any] | None:
         "higher_is_better": state["higher_is_better"],
         "trials": len(states),
         **{name: states.count(name) for name in STATES},
-        "packs": len(list(sweep.path.glob("packs/*.json"))),
+        "packs": sum(len(sweep.read(path)["packs"]) for path in sweep.path.glob("batches/*.json")),
     }
 
 

@@ -12,7 +12,7 @@ from nnexp.search.folder import SweepDir
 
 TOP = 5
 """Trials that are shown."""
-WIDE = 6
+WIDE = 3
 """Keys of a table that fit beside each other; more stand below each other."""
 
 

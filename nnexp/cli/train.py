@@ -122,10 +122,10 @@ def _start(
 
 
 def _resume(path: Path, epochs: int | None, seeds: int | None, quiet: bool, as_json: bool) -> None:
-    from nnexp.runs.rundir import RunDir, is_sweep
+    from nnexp.runs.rundir import RunDir, command_of, is_sweep
 
     if is_sweep(path):
-        raise UsageError(f"{path} is a sweep; go on with: nnexp sweep --resume {path}")
+        raise UsageError(f"{path} is a sweep; go on with: nnexp {command_of(path)} --resume {path}")
     RunDir.open(path)  # tells quickly what is wrong
     from nnexp.cli.live import Live
     from nnexp.runs.resume import resume

@@ -97,7 +97,13 @@ def survey(path: Path, targets: Sequence[str] = ()) -> Survey:
         return Survey({"name": builtin}, "a data set that nnexp knows by its name")
     _check_exists(path)
     if (kind := format_of(path)) in ("csv", "parquet"):
-        return _table(path, kind, targets)
+        try:
+            return _table(path, kind, targets)
+        except DataError as error:
+            if path.suffix.lower() not in (".txt", ".text", ".md"):
+                raise
+            hint = "of running text a config says data.source: {name: text, path: …}, or corpus"
+            raise DataError(f"{error} ({hint})") from None
     source, form = arrays_beside(path, kind, targets)
     return Survey(source, form)
 

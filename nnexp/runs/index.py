@@ -25,10 +25,11 @@ TRIALS = "trials.csv"
 class Entry:
     """A line of the list.
 
-    kind: "run", "group" or "sweep"; empty for a damaged one.
+    kind: "run", "group", "sweep" or "ablation"; empty for a damaged one.
     status: a status of a manifest, or "damaged".
     created: ISO 8601; empty if unknown.
-    members: how many models it holds, 1 for a run; a sweep's trials that are done.
+    members: how many models it holds, 1 for a run; a sweep's trials that are done; an ablation's
+        cells.
     primary: the primary metric's name, empty before there is a summary; what a sweep went by.
     value, sd: the metric on the test split; a group's mean, and standard deviation over members; a
         sweep's best score.
@@ -95,15 +96,16 @@ def _sweep(path: Path) -> Entry:
         rows = [row for home in homes for row in trial_rows(home)]
     except RunError as error:
         return Entry(path.absolute().parent.name, path, problem=str(error))
+    ablation = _mapping(state.get("ablation"))
     scores = [x for row in rows if (x := score_of(row, metric)) is not None]
     better = max if state.get("higher_is_better") is True else min
     return Entry(
         name=_text(state.get("name")) or path.absolute().parent.name,
         path=path,
-        kind="sweep",
+        kind="ablation" if ablation else "sweep",
         status=status,
         created=_text(state.get("created")),
-        members=len(rows),
+        members=len(ablation["cells"]) if "cells" in ablation else len(rows),
         primary=metric,
         value=better(scores, default=None),
     )

@@ -318,8 +318,9 @@ class RunDir:
         what: is needed, "weights" or "predictions".
         """
         manifest = self.read_manifest()
+        files = manifest.get("files") or (self.model.name,)
         done = manifest["status"] in ("finished", "diverged")
-        if done and manifest["kind"] == "run" and self.model.name not in manifest.get("files", {}):
+        if done and manifest["kind"] == "run" and self.model.name not in files:
             raise RunError(
                 f"{self.path} is a trial of a sweep, which kept its scores but no {what}; "
                 f"to train it again: nnexp train {self.resolved}"
@@ -434,13 +435,18 @@ def is_sweep(path: Path) -> bool:
     return (path / SWEEP).is_file()
 
 
+def command_of(sweep: Path) -> str:
+    """The command that made a sweep and goes on with it: an ablation is one, too."""
+    return "ablate" if (sweep / "cells").is_dir() else "sweep"
+
+
 def _sweep(path: Path) -> str:
     """What to take instead of a sweep."""
+    if command_of(path) == "ablate":
+        return f"{path} is an ablation, not a run: take one of its groups, such as {path}/cells/all"
     names = {"best": "its best config's run", "winner": "the same on fresh seeds"}
     homes = [path, *sorted(path.glob("arms/*"))]
-    there = {
-        name: [home for home in homes if (home / name / MANIFEST).is_file()] for name in names
-    }
+    there = {name: [home for home in homes if (home / name / MANIFEST).is_file()] for name in names}
     if not any(there.values()):
         return f"{path} is a sweep that is not finished; go on with: nnexp sweep --resume {path}"
     one = next(home for found in there.values() for home in found)

@@ -27,12 +27,15 @@ ATTEMPTS = 5
 class Setting:
     """What workers need to know.
 
-    plugins: files of components of the user's own.
+    plugins: files of components of the user's own. gpus: how many GPUs they share.
+    memory: bytes that all of them may take together.
     """
 
     workers: int
     threads: int
+    memory: int
     device: str = "auto"
+    gpus: int = 0
     plugins: Sequence[Path] = ()
 
 
@@ -67,6 +70,16 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
+def gpus() -> list[int]:
+    """Free bytes of each GPU, as NVIDIA's driver tells; [] without one."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return [int(line) * 2**20 for line in done.stdout.split("\n") if line.strip()]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+
+
 @dataclass(eq=False)
 class _Worker:
     process: subprocess.Popen[str]
@@ -94,6 +107,7 @@ class Processes(Engine):
         self._events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         self._attempts: dict[tuple[str, int], int] = {}
         self._losses = 0  # of workers that had nothing to do
+        self._begun = -1
 
     def start(self) -> None:
         while len(self._workers) < self.setting.workers:
@@ -166,6 +180,7 @@ class Processes(Engine):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=self._environment(),
         )
         worker = _Worker(process)
         self._workers.append(worker)
@@ -180,6 +195,15 @@ class Processes(Engine):
                 "plugins": [str(path) for path in setting.plugins],
             },
         )
+
+    def _environment(self) -> dict[str, str]:
+        """Of several GPUs each worker sees one; the sweep's own choice of them counts."""
+        if self.setting.gpus < 2:
+            return dict(os.environ)
+        self._begun += 1
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        names = seen if seen != [""] else [str(i) for i in range(self.setting.gpus)]
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": names[self._begun % len(names)]}
 
     def _write(self, worker: _Worker, task: dict[str, Any]) -> None:
         assert worker.process.stdin is not None

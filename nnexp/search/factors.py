@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic.fields import FieldInfo
@@ -32,10 +33,14 @@ WHOLE = ("schedule", "sampler", "initialization", "augmentation", "preprocessing
 
 @dataclass(frozen=True)
 class Factor:
-    """One part of a config. label: as the table names it. changes: what turns it off."""
+    """One part of a config.
+
+    label: as the table names it. changes: what turns it off. note: what a reader must know of it.
+    """
 
     label: str
     changes: Changes
+    note: str = ""
 
 
 def find_factors(node: Node, experiment: Experiment, over: Sequence[str]) -> list[Factor]:
@@ -50,15 +55,16 @@ def find_factors(node: Node, experiment: Experiment, over: Sequence[str]) -> lis
         try:
             found.append(_factor(text, node, experiment, known))
         except ConfigError as error:
-            problems += error.problems
+            problems += [replace(p, place=f"--over {text}") for p in error.problems]
         except UsageError as error:
             close = nearest(text, known) if "=" not in text else None
             hint = f"did you mean {close}?" if close and close != text else ""
             problems.append(Problem(f"--over {text}", "", str(error), hint=hint))
     if problems:
-        listed = ", ".join(known) or "nothing"
-        rest = Problem("--over", "", f"can be ablated by name here: {listed}; or key.path=value")
-        raise ConfigError([*problems, rest])
+        listed = f"can be ablated by name here: {', '.join(known) or 'nothing'}; or key.path=value"
+        last = problems[-1]
+        hint = f"{last.hint}; {listed}" if last.hint else listed
+        raise ConfigError([*problems[:-1], replace(last, hint=hint)])
     _check_apart(found)
     return found
 
@@ -77,23 +83,29 @@ def _order(path: str) -> list[tuple[int, str]]:
 
 
 def _factor(text: str, node: Node, experiment: Experiment, known: Mapping[str, Changes]) -> Factor:
-    key, equals, _ = text.partition("=")
+    key, equals, off_text = text.partition("=")
     if equals:
-        changed = override(node, [text], problems := [])
+        problems: list[Problem] = []
+        changed = override(node, [text], problems)
         if problems:
             raise ConfigError(problems)
         keys = [int(part) if part.isdigit() else part for part in key.strip().split(".")]
         there = find(changed, keys)
         value = None if there is None else plain(there)
-        factor = Factor(text.strip(), ((key.strip(), value),))
+        factor = Factor(
+            key.strip(), ((key.strip(), value),), f"{key.strip()} is {off_text.strip()} when off"
+        )
     elif "." in text:
         factor = Factor(text, _by_path(text, experiment))
     elif text in known:
         factor = Factor(text, known[text])
     else:
         raise UsageError("is nothing that is on in this config")
-    off = check_config(turned_off(node, [factor]), Place("config").file or _HERE, "").experiment
-    if off.dump() == check_config(node, _HERE, "").experiment.dump():
+    with_it, off = (
+        check_config(one, Path("config.yaml"), "").experiment
+        for one in (node, turned_off(node, [factor]))
+    )
+    if off.dump() == with_it.dump():
         raise UsageError("is off already: the config is the same without it")
     return factor
 
@@ -124,7 +136,7 @@ def _known(node: Node, experiment: Experiment) -> dict[str, Changes]:
 
 
 def _named(data: Mapping[str, Any], experiment: Experiment) -> Iterator[tuple[str, str, Any]]:
-    for section in ("model", "loss", "optimizer", "schedule", "data", "training"):
+    for section in ("model", "loss", "optimizer", "data", "training"):
         spec = getattr(experiment, section)
         if spec is None:
             continue
@@ -145,8 +157,7 @@ def _named(data: Mapping[str, Any], experiment: Experiment) -> Iterator[tuple[st
         value = getattr(experiment, section)
         default = Experiment.model_fields[section].get_default(call_default_factory=True)
         if value and value != default:
-            empty = [] if isinstance(value, list) else None
-            yield section, section, empty
+            yield section, section, [] if isinstance(value, list) else None
 
 
 def _layers(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -189,8 +200,8 @@ def _by_path(path: str, experiment: Experiment) -> Changes:
     *above, last = path.split(".")
     owner: Any = experiment
     for part in above:
-        owner = _step(owner, part, path)
-    value = _step(owner, last, path)
+        owner = _step(owner, part)
+    value = _step(owner, last)
     if isinstance(owner, dict | list):  # a penalty, or an item of a list
         return ((path, None),)
     info = type(owner).model_fields[last]
@@ -199,14 +210,15 @@ def _by_path(path: str, experiment: Experiment) -> Changes:
         default = info.get_default(call_default_factory=True)
         if isinstance(default, Spec) and default != value:
             return ((path, None),)
-    if off is None and isinstance(value, list) and value:
+    lists = [arm for arm in field_arms(info) if arm.kind == "list"]
+    if off is None and value and lists and not lists[0].limits.get("min_length"):
         off = ([],)
     if off is None:
         raise UsageError(f"has no obvious value when it is off: say it, as {path}=value")
     return ((path, off[0]),)
 
 
-def _step(owner: Any, part: str, path: str) -> Any:
+def _step(owner: Any, part: str) -> Any:
     if isinstance(owner, list) and part.isdigit() and int(part) < len(owner):
         return owner[int(part)]
     if isinstance(owner, dict) and part in owner:

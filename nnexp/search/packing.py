@@ -207,7 +207,7 @@ def _write(
             "kind": "group",
             "status": summary["status"],
             "members": len(summaries),
-            "varies": "seed",
+            "varies": "split" if group.members[-1].data != first.data else "seed",
             "additions": [{"at": shared["created"], "members": len(summaries)}],
             "packs": [list(range(len(summaries)))],
             "seed": first.seed,

@@ -393,6 +393,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict) and set(value) == {"name"}:
+        return str(value["name"])
     if isinstance(value, (dict, list, bool)):
         return json.dumps(value)
     return repr(value) if isinstance(value, float) else str(value)

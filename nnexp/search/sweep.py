@@ -24,12 +24,13 @@ from nnexp.errors import (
     NnexpError,
     OutOfResources,
     Problem,
+    RunError,
     Terminated,
     UsageError,
 )
 from nnexp.runs import record
 from nnexp.runs.rundir import SWEEP, RunDir
-from nnexp.search.engine import Engine, Processes, Setting, cores
+from nnexp.search.engine import Engine, Processes, Setting, cores, gpus
 from nnexp.search.folder import SweepDir
 from nnexp.search.progress import Progress
 from nnexp.search.ray_engine import RayEngine, slots
@@ -75,10 +76,7 @@ def start(config: Config, out: Path, choices: Choices, progress: Progress) -> Sw
         hint = "for example: sweep: {search: [optimizer.lr], trials: 32}"
         raise ConfigError([Problem(str(config.path), "sweep", message, hint=hint)])
     base = absolute(config)
-    workers = choices.workers or _slots(choices)
-    setting = Setting(
-        workers, max(1, cores() // workers), choices.device, [p.path for p in loaded()]
-    )
+    setting = setting_of(choices)
     engine = make_engine(setting, choices)
     try:
         engine.start()  # torch is imported while the trials are made
@@ -105,14 +103,14 @@ def resume(path: Path, progress: Progress, choices: Choices | None = None) -> Sw
     sweep = SweepDir.open(path)
     with sweep.lock():
         state = sweep.state()
+        if "ablation" in state:
+            raise RunError(f"{path} is an ablation; go on with: nnexp ablate --resume {path}")
         if state["status"] in ("finished", "diverged"):
             progress.note(f"{path} is finished; nothing was changed")
             return sweep
         spec = Sweep.model_validate(state["sweep"])
         base = node_of(RunDir(sweep.path).read_yaml(sweep.base), Place(str(sweep.base)))
-        setting = Setting(
-            state["workers"], state["threads"], state["device"], [p.path for p in loaded()]
-        )
+        setting = setting_from(state)
         choices = _as_before(state, choices or Choices())
         engine = make_engine(setting, choices)
         try:
@@ -122,7 +120,6 @@ def resume(path: Path, progress: Progress, choices: Choices | None = None) -> Sw
             studies = {}
             for arm, node in _arms(base, spec, config).items():
                 study = _study(node, config.path, spec, bench, engine, progress, setting)
-                study.memory = state["memory"]
                 studies[arm] = study
             with _signals(sweep):
                 _set(sweep, engine=choices.engine, address=choices.address)
@@ -138,6 +135,32 @@ def make_engine(setting: Setting, choices: Choices) -> Engine:
     if choices.address is not None:
         raise UsageError("--address is that of a Ray cluster: it needs --engine ray")
     return Processes(setting)
+
+
+def setting_of(choices: Choices) -> Setting:
+    """A worker for each GPU, or else for each processor, unless it is said how many."""
+    found = gpus() if choices.device != "cpu" and choices.engine != "ray" else []
+    workers = choices.workers or len(found) or _slots(choices)
+    return Setting(
+        workers,
+        threads=max(1, cores() // workers),
+        memory=sum(found) * 8 // 10 if found else free_memory() // 2,
+        device=choices.device,
+        gpus=len(found),
+        plugins=[plugin.path for plugin in loaded()],
+    )
+
+
+def setting_from(state: Mapping[str, Any]) -> Setting:
+    """The setting that a sweep was begun with."""
+    return Setting(
+        state["workers"],
+        state["threads"],
+        state["memory"],
+        state["device"],
+        state["gpus"],
+        plugins=[plugin.path for plugin in loaded()],
+    )
 
 
 def _slots(choices: Choices) -> int:
@@ -325,10 +348,9 @@ def _study(
 ) -> Study:
     space = build_space(spec, node)
     metric, higher = _metric(spec, node, path, bench)
-    memory = free_memory() // 2
     return Study(
         SweepDir(Path()), spec, node, path, space, bench, engine, progress, metric, higher,
-        memory, setting.workers,
+        setting.memory, setting.workers,
     )  # fmt: skip
 
 
@@ -383,7 +405,8 @@ def _write_start(
             "workers": setting.workers,
             "threads": setting.threads,
             "device": setting.device,
-            "memory": study.memory,
+            "memory": setting.memory,
+            "gpus": setting.gpus,
             "manifest": manifest,
         },
     )

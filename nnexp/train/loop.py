@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnexp.components.schedules import Progress
 from nnexp.config.experiment import EarlyStopping, Experiment
@@ -13,6 +13,7 @@ from nnexp.train import evaluate, state, step
 from nnexp.train.blueprint import Signature
 from nnexp.train.feed import Feed, at, batch_bounds
 from nnexp.train.from_data import SAMPLE, start_from_data, takes_data
+from nnexp.train.parallel import Ranks, check_parallel
 from nnexp.train.program import Program
 from nnexp.train.state import MemberState, Row, TrainState
 
@@ -25,6 +26,7 @@ class Pack:
     signature: Signature
     feed: Feed
     device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that train it together
 
     def program(self, rows: Sequence[int]) -> Program:
         """The compiled network of some of the members."""
@@ -91,7 +93,9 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
         if rows != active:  # at the start, and when members have left
             rows = active
             program = pack.program(rows)
-            working = step.Working(program, now.take(rows))
+            if pack.ranks.size > 1:
+                check_parallel(program)
+            working = step.Working(program, now.take(rows), pack.ranks)
             index = pack.feed.rows("train", rows)
             samples = _train_sample(pack, index)
         members = [now.members[r] for r in rows]
@@ -100,15 +104,16 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
         visited = at(index, order)
         for start, stop in bounds[done:]:
             lr, momentum = step.rates(program, members, Progress(now.step, len(bounds), planned))
-            x, y = pack.feed.gather(visited[:, start:stop], program.size)
-            losses = working.step(x, y, now.step, lr, momentum)
+            first, end = pack.ranks.share(start, stop)
+            x, y = pack.feed.gather(visited[:, first:end], program.size)
+            losses = working.step(x, y, now.step, lr, momentum, first - start, stop - start)
             if program.sampler.watches:
                 program.sampler.observe(working.sampler_state, order[:, start:stop], losses)
             now.step += 1
-            expired = hooks.expired()
+            expired = pack.ranks.agreed(hooks.expired(), pack.device)
             if now.step == planned or expired:
                 break
-            if stop != bounds[-1][1] and hooks.pause():
+            if stop != bounds[-1][1] and pack.ranks.agreed(hooks.pause(), pack.device):
                 now.put(rows, working.tensors)
                 hooks.checkpoint(now)
         program.sampler.renew(working.sampler_state)
@@ -126,7 +131,7 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
                 member.status = "finished" if now.step >= planned else "stopped"
         now.put(rows, working.tensors)
         hooks.epoch(now)
-        if now.active and hooks.pause():
+        if now.active and pack.ranks.agreed(hooks.pause(), pack.device):
             hooks.checkpoint(now)
 
 

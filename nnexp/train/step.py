@@ -13,6 +13,7 @@ from nnexp.components.schedules import Progress
 from nnexp.lazy import torch
 from nnexp.train.curvature import gauss_newton
 from nnexp.train.feed import Feed
+from nnexp.train.parallel import Ranks
 from nnexp.train.program import Program
 from nnexp.train.state import MemberState
 
@@ -20,8 +21,12 @@ from nnexp.train.state import MemberState
 class Working:
     """The members that are still in training, and their tensors, which updates change in place."""
 
-    def __init__(self, program: Program, tensors: dict[str, torch.Tensor]) -> None:
+    def __init__(
+        self, program: Program, tensors: dict[str, torch.Tensor], ranks: Ranks | None = None
+    ) -> None:
+        """ranks: the processes that share each batch; None: this one alone."""
         self.program = program
+        self.ranks = ranks or Ranks()
         self.tensors = tensors
         self.params = tensors["params"]
         self.buffers = program.buffer_layout.views(tensors["buffers"])
@@ -32,23 +37,32 @@ class Working:
         self._leaves = self._new_leaves() if program.compute_dtype is program.dtype else None
 
     def step(
-        self, x: torch.Tensor, y: torch.Tensor, step: int, lr: Any, momentum: Any
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        step: int,
+        lr: Any,
+        momentum: Any,
+        first: int = 0,
+        rows: int | None = None,
     ) -> torch.Tensor:
         """The update numbered `step` (from 0) on examples `[M, B, …]` with targets `[M, B, …]`.
 
         Gives the examples' losses before it, `[M, B]`. lr, momentum: floats or `[M, 1]`; momentum
-        None leaves the optimizer's own.
+        None leaves the optimizer's own. first, rows: where the examples begin in the whole batch,
+        and how many that has, if they are a share of it; the losses are those of the whole.
         """
         program = self.program
-        x, y = program.augmenter.transform(x, y, step)
+        rows = x.shape[1] if rows is None else rows
+        x, y = program.augmenter.transform(x, y, step, first)
         hyper = {name: _column(value) for name, value in program.optimizer_hyper.items()}
         if momentum is not None and program.optimizer.momentum_field is not None:
             hyper[program.optimizer.momentum_field] = momentum
-        losses, grads = self._slope(x, y, step, hyper)
+        losses, grads = self.ranks.joined(*self._slope(x, y, step, hyper, first), rows)
         each = losses.mean(1)
         self.tensors["loss_sum"].add_(each)
         with torch.no_grad():
-            sizes = Sizes(x.shape[1], program.signature.train_rows)
+            sizes = Sizes(rows, program.signature.train_rows)
             for spec, own, scope in program.regularizers:
                 spec.add_gradient(grads, self.params, scope, own, sizes)
             clip(grads, program.clip["clip_grad_norm"], program.clip["clip_grad_value"])
@@ -70,7 +84,7 @@ class Working:
         return losses
 
     def _slope(
-        self, x: torch.Tensor, y: torch.Tensor, step: int, hyper: dict[str, Any]
+        self, x: torch.Tensor, y: torch.Tensor, step: int, hyper: dict[str, Any], first: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Losses and gradient as `gradients`, where and if the optimizer wants them."""
         optimizer = self.program.optimizer
@@ -78,10 +92,10 @@ class Working:
             return self.losses(self.params, x, y, step), torch.zeros_like(self.params)
         ahead = optimizer.ahead(self.params, self.optimizer_state, hyper)
         if ahead is None:
-            return self.gradients(x, y, step)
+            return self.gradients(x, y, step, first)
         here = self.params.clone()
         self.params.copy_(ahead)
-        found = self.gradients(x, y, step)
+        found = self.gradients(x, y, step, first)
         self.params.copy_(here)
         return found
 
@@ -91,12 +105,12 @@ class Working:
         return feed.order(self.program.sampler, epoch, seeds, members, self.sampler_state, batch)
 
     def gradients(
-        self, x: torch.Tensor, y: torch.Tensor, step: int
+        self, x: torch.Tensor, y: torch.Tensor, step: int, first: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The examples' losses `[M, B]`, and the gradient of their mean `[M, P]`; no penalties."""
         program = self.program
         leaves = self._new_leaves() if self._leaves is None else self._leaves
-        ctx = Context(training=True, members=program.dropout_keys, step=step)
+        ctx = Context(training=True, members=program.dropout_keys, step=step, first=first)
         if program.closed_form:
             return self._closed_form(leaves, x, y, ctx)
         losses = program.training_losses(leaves, self.buffers, x, y, ctx)

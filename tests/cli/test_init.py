@@ -110,6 +110,13 @@ def test_what_is_refused(
     assert not list(Path().iterdir())
 
 
+def test_running_text_is_pointed_to_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("prose.txt").write_text("the cat and the dog\nsat on the mat and the bed\n")
+    assert run(["init", "prose.txt"]) == 3
+    message = "of running text a config says data.source: {name: text, path: …}"
+    assert message in capsys.readouterr().err
+
+
 def test_names_that_a_config_reads_otherwise(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

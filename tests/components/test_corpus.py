@@ -277,3 +277,12 @@ class TestBadInput:
     def test_fields_out_of_bounds(self, fields: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
             choose(Dataset, {"name": "corpus", **fields})
+
+
+def test_a_long_word_is_cut_in_messages(tmp_path):
+    from nnexp.components.datasets.corpus import Corpus
+    from nnexp.errors import DataError
+
+    (tmp_path / "long.txt").write_text("a" * 3000)
+    with pytest.raises(DataError, match=r"one word only, a{39}…, again"):
+        Corpus(path="long.txt").load(tmp_path)

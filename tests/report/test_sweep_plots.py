@@ -50,7 +50,9 @@ def test_places_on_each_scale() -> None:
     assert axis_of("dropout", ["0", "0.2", "0.8"], "linear").place("0.2") == pytest.approx(0.25)
     chosen = axis_of("width", ["64", "8", "16", "8"], "choice")
     assert chosen.options == ("8", "16", "64")
-    assert [chosen.place(cell) for cell in ("8", "16", "64")] == pytest.approx([1 / 6, 1 / 2, 5 / 6])
+    assert [chosen.place(cell) for cell in ("8", "16", "64")] == pytest.approx(
+        [1 / 6, 1 / 2, 5 / 6]
+    )
 
 
 def test_a_scale_that_does_not_fit_is_linear() -> None:
