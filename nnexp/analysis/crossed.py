@@ -93,8 +93,8 @@ def _common(
     common = [key for key in known if all(key in table for table in tables)]
     if len(common) < MEMBERS:
         raise RunError(
-            f"only {len(common)} {what} have a {metric} in every cell, and {MEMBERS} are needed: "
-            "the others diverged"
+            f"only {len(common)} {what} have a number for {metric} in every cell, and {MEMBERS} "
+            "are needed: the others diverged in some"
         )
     if len(common) < len(known):
         notes.append(

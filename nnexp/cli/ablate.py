@@ -230,7 +230,8 @@ def show_ablation(found: Any) -> None:
         console.say(text, "warning")
     from nnexp.analysis.ablation import reach
 
-    console.say(f"{len(found.effects)} effects, p after Holm; {found.test}. {reach(found)}", "dim")
+    effects_told = console.count(len(found.effects), "effect")
+    console.say(f"{effects_told}, p after Holm; {found.test}. {reach(found)}", "dim")
 
 
 def _say_verdicts(found: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nnexp.errors import ConfigError, UsageError
+from nnexp.errors import ConfigError, NnexpError, UsageError
 
 
 class Device(StrEnum):
@@ -100,23 +102,25 @@ def _start(
 ) -> None:
     if (path / "manifest.json").is_file():
         raise UsageError(f"{path} is a run; to go on with it: nnexp train --resume {path}")
-    from nnexp.config.load import load_config
+    from nnexp.config.load import Config, load_config
+    from nnexp.runs.execute import Order, assist, start
 
-    config = load_config(path, overrides)
+    def order() -> tuple[Config, Order]:
+        config = load_config(path, overrides)
+        folder, seeds, splits = config.path.absolute().parent, members["seeds"], members["splits"]
+        kept = config.overrides
+        return config, Order(config.experiment, config.text, folder, seeds, splits, kept)
+
+    if _assists():
+        with _silence():
+            assist(order()[1])
+        return
+    config, wanted = order()
     from nnexp.cli.live import Live
-    from nnexp.runs.execute import Order, start
 
-    order = Order(
-        config.experiment,
-        config.text,
-        config.path.absolute().parent,
-        seeds=members["seeds"],
-        splits=members["splits"],
-        overrides=config.overrides,
-    )
     with Live(quiet, as_json) as live:
         try:
-            live.run = start(order, out or Path("runs"), live)
+            live.run = start(wanted, out or Path("runs"), live)
         except ConfigError as error:
             raise config.locate(error) from None
 
@@ -128,7 +132,27 @@ def _resume(path: Path, epochs: int | None, seeds: int | None, quiet: bool, as_j
         raise UsageError(f"{path} is a sweep; go on with: nnexp {command_of(path)} --resume {path}")
     RunDir.open(path)  # tells quickly what is wrong
     from nnexp.cli.live import Live
-    from nnexp.runs.resume import resume
+    from nnexp.runs.resume import assist, resume
 
+    if _assists():
+        with _silence():
+            assist(path, epochs)
+        return
     with Live(quiet, as_json) as live:
         live.run = resume(path, live, epochs, seeds)
+
+
+def _assists() -> bool:
+    """Whether torchrun has started this process to help another one, which does the talking."""
+    from nnexp.train.parallel import told_rank
+
+    return told_rank() > 0
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Ends the process with an error's exit code, and no words: the first process says them."""
+    try:
+        yield
+    except NnexpError as error:
+        raise typer.Exit(error.exit_code) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,13 +17,14 @@ from nnexp.errors import (
     Diverged,
     Interrupted,
     Terminated,
+    UsageError,
 )
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.baselines import check_baselines, mean_scores, score_baselines
 from nnexp.runs.checkpoint import Checkpoints
 from nnexp.runs.files import append_text, write_json, writing
-from nnexp.runs.packs import Course, Watch, make_pack
+from nnexp.runs.packs import Course, Watch, follow, make_pack
 from nnexp.runs.plan import Plan, plan_members
 from nnexp.runs.plugged import keep_plugins
 from nnexp.runs.restore import identity
@@ -31,6 +32,7 @@ from nnexp.runs.rundir import RunDir
 from nnexp.train.blueprint import start_notes
 from nnexp.train.device import choose_device, members_that_fit
 from nnexp.train.loop import Pack
+from nnexp.train.parallel import Ranks, check_parallel, joined_ranks, told_size
 from nnexp.train.state import TrainState
 
 
@@ -74,9 +76,10 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
     check_baselines(plan)
     plan.notes += start_notes(plan.resolved, plan.signature(0))
     device = choose_device(plan.resolved.training.device)
+    check_shared(plan, device, _single(order))
     now = datetime.now(UTC)
     run = RunDir.create(out, plan.resolved.name, now)
-    with run.lock():
+    with run.lock(), joined_ranks(device) as ranks:
         manifest: dict[str, Any] = {
             "kind": "run" if _single(order) else "group",
             "id": secrets.token_hex(8),
@@ -100,8 +103,43 @@ def start(order: Order, out: Path, reporter: Reporter) -> RunDir:
             files.add_text(run.config, order.config_text)
             files.add_text(run.resolved, dump(plan.resolved.dump()))
             files.add_json(run.manifest, manifest)
-        Execution(run, plan, manifest, reporter, device).go()
+        if ranks.size > 1:
+            manifest["ranks"] = ranks.size
+        Execution(run, plan, manifest, reporter, device, ranks).go()
     return run
+
+
+def assist(order: Order) -> None:
+    """Take part, as one of torchrun's further processes, in what the first one starts."""
+    plan = plan_members(order.experiment, order.folder, _count(order), order.splits is not None)
+    check_baselines(plan)
+    start_notes(plan.resolved, plan.signature(0))
+    device = choose_device(plan.resolved.training.device)
+    check_shared(plan, device, _single(order))
+    with joined_ranks(device) as ranks, asked_to_stop() as asked:
+        follow(plan, device, ranks, asked)
+
+
+def check_shared(plan: Plan, device: torch.device, single: bool = True) -> None:
+    """Whether the processes that torchrun has started can train together. Raises UsageError."""
+    if told_size() == 1:
+        return
+    if not single:
+        raise UsageError("several processes train one run: leave out --seeds and --splits")
+    check_parallel(make_pack(plan, [0], device).program([0]))
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has asked for an end; they end nothing by themselves."""
+    asked: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in signals}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass
@@ -113,6 +151,7 @@ class Execution:
     manifest: dict[str, Any]
     reporter: Reporter
     device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
     asked: int | None = field(default=None, init=False)  # the signal that asked to stop
 
     def go(self) -> None:
@@ -157,6 +196,7 @@ class Execution:
     ) -> tuple[Pack, TrainState, float, bool]:
         """A pack's end, the seconds that took, and whether anything was left to train."""
         pack = make_pack(self.plan, members, device)
+        pack.ranks = self.ranks
         course = Course(
             pack,
             identity(self.plan, members),

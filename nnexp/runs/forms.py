@@ -71,6 +71,7 @@ class Manifest(Form):
     device: str = ""
     device_name: str = ""
     threads: Annotated[int, Field(ge=1, le=65536)] = 1
+    ranks: Annotated[int, Field(ge=1, le=65536)] = 1
     seed: int = 0
     split_seed: int = 0
     parameters: Count | None = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from nnexp.errors import Terminated
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.checkpoint import Checkpoints
@@ -18,6 +19,7 @@ from nnexp.runs.rundir import RunDir
 from nnexp.train.device import memory_explained, suitable_threads
 from nnexp.train.feed import feed
 from nnexp.train.loop import Hooks, Pack, train
+from nnexp.train.parallel import Ranks
 from nnexp.train.state import TrainState
 
 
@@ -59,6 +61,7 @@ class Course:
         `seconds` is then how long it took, earlier sittings among it.
         """
         pack, now = self.pack, self._restored(device, watch)
+        pack.ranks.same(now)
         before = self.seconds
         metrics = Growing(self.homes, now) if self.homes else None
         boards = None
@@ -76,7 +79,10 @@ class Course:
             plain = {**state.to_json(), "seconds": self.seconds, "of": self.of}
             self.checkpoints.save(state.tensors, plain, state.step)
             saved = time.monotonic()
-            if watch.asked():
+
+        def pause(state: TrainState) -> None:
+            save(state)
+            if pack.ranks.agreed(watch.asked(), device):
                 raise watch.stopped()
 
         def ended(state: TrainState) -> None:
@@ -89,7 +95,7 @@ class Course:
         hooks = Hooks(
             pause=lambda: watch.asked() or time.monotonic() - saved >= every,
             expired=lambda: before + time.perf_counter() - begun >= limit,
-            checkpoint=save,
+            checkpoint=pause,
             epoch=ended,
         )
         if trained := bool(now.active):
@@ -124,6 +130,25 @@ class Course:
         row, schedule = now.members[0].history[-1], pack.members[0].schedule
         if doubt := schedule.doubt(row, pack.feed.parts["dev"].shape[1]):
             watch.note(doubt)
+
+
+def follow(plan: Plan, device: torch.device, ranks: Ranks, asked: Callable[[], bool]) -> None:
+    """Take this process's part in the training of a single run, which the first process leads.
+
+    asked: whether this process is to stop; then all do.
+    """
+    pack = make_pack(plan, [0], device)
+    pack.ranks = ranks
+    now = pack.start(drawn=False)
+    ranks.same(now)
+
+    def pause(_: TrainState) -> None:
+        if ranks.agreed(asked(), device):
+            raise Terminated("stopped with the first process")
+
+    if now.active:
+        with memory_explained(), suitable_threads(pack.program([0])):
+            train(pack, now, Hooks(pause=asked, checkpoint=pause))
 
 
 class Growing:

@@ -13,11 +13,13 @@ from nnexp.errors import ConfigError, DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
 from nnexp.runs import record
 from nnexp.runs.committee import committee
-from nnexp.runs.execute import Execution, Reporter
+from nnexp.runs.execute import Execution, Reporter, asked_to_stop, check_shared
 from nnexp.runs.files import writing
+from nnexp.runs.packs import follow
 from nnexp.runs.plan import Plan, plan_members, read_experiment, with_source
 from nnexp.runs.rundir import RunDir
 from nnexp.train.device import choose_device
+from nnexp.train.parallel import joined_ranks, told_size
 
 
 def resume(
@@ -59,12 +61,29 @@ def resume(
             )
         device = choose_device(manifest.get("device", experiment.training.device))
         _refuse_another_machine(path, manifest, device)
+        check_shared(plan, device, manifest["kind"] == "run")
         manifest |= {"status": "running", "splits": splits}
         with writing() as files:
             files.add_text(run.resolved, dump(plan.resolved.dump()))
             files.add_json(run.manifest, manifest)
-        Execution(run, plan, manifest, reporter, device).go()
+        with joined_ranks(device) as ranks:
+            Execution(run, plan, manifest, reporter, device, ranks).go()
     return run
+
+
+def assist(path: Path, epochs: int | None = None) -> None:
+    """Take part, as one of torchrun's further processes, in what the first one goes on with."""
+    run = RunDir.open(path)
+    manifest = run.read_manifest()
+    experiment, changed = _extended(read_experiment(run), manifest, epochs, None)
+    if manifest["status"] in ("finished", "diverged") and not changed:
+        return
+    plan = _planned(run, manifest, experiment)
+    device = choose_device(manifest.get("device", experiment.training.device))
+    _refuse_another_machine(path, manifest, device)
+    check_shared(plan, device, manifest["kind"] == "run")
+    with joined_ranks(device) as ranks, asked_to_stop() as asked:
+        follow(plan, device, ranks, asked)
 
 
 def _holding(experiment: Experiment, held: Held | None) -> Experiment:
@@ -107,6 +126,13 @@ def _refuse_another_machine(path: Path, manifest: dict[str, Any], device: torch.
         return
     torch.set_num_threads(int(manifest["threads"]))
     here = record.environment(device)
+    ranks = manifest.get("ranks", 1)
+    if ranks != told_size():
+        how = f"torchrun --nproc-per-node {ranks} -m nnexp" if ranks > 1 else "nnexp"
+        raise RunError(
+            f"{path} can't go on exactly: it was trained by {ranks} process"
+            f"{'es' if ranks > 1 else ''}; go on with: {how} train --resume {path}"
+        )
     for what in ("nnexp", "versions", "device_name"):
         if manifest.get(what) != here[what]:
             raise RunError(

@@ -9,9 +9,7 @@ ablation.csv ablation.md ablation.tex summary.json   the table of effects
 from __future__ import annotations
 
 import secrets
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +41,7 @@ from nnexp.search.folder import SweepDir
 from nnexp.search.packing import Group, is_done, write_pack
 from nnexp.search.progress import Progress
 from nnexp.search.sweep import Choices as SweepChoices
-from nnexp.search.sweep import absolute, setting_from, setting_of
+from nnexp.search.sweep import absolute, setting_from, setting_of, signals
 from nnexp.search.trials import Bench, Trial, form_packs, with_seed
 
 FEW = 4
@@ -91,7 +89,7 @@ def start(
         cells = _cells(base, config.path, bench, factors, design, choices)
         run = RunDir.create(out, config.experiment.name, datetime.now(UTC))
         sweep = SweepDir(run.path)
-        with sweep.lock(), _signals(sweep):
+        with sweep.lock(), signals(sweep, "ablate"):
             packs = _write_packs(sweep, bench, cells, setting)
             _write_start(sweep, config, base, bench, resolved, setting)
             _add(
@@ -122,7 +120,7 @@ def resume(path: Path, progress: Progress) -> tuple[SweepDir, Ablation]:
         setting = setting_from(state)
         engine: Engine = Processes(setting)
         try:
-            with _signals(sweep):
+            with signals(sweep, "ablate"):
                 return sweep, _go(sweep, engine, progress)
         finally:
             engine.close()
@@ -330,24 +328,3 @@ def _write_start(
         "manifest": manifest,
     }
     sweep.put(sweep.path / SWEEP, state)
-
-
-@contextmanager
-def _signals(sweep: SweepDir) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the ablation once its workers have written checkpoints."""
-
-    def ask(number: int, _: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        text = f"stopped; go on with: nnexp ablate --resume {sweep.path}"
-        raise (Terminated if number == signal.SIGTERM else Interrupted)(text)
-
-    try:
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: nothing to catch
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

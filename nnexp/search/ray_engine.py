@@ -141,6 +141,12 @@ class RayEngine(Engine):
             self._add()
 
     def run(self, sweep: SweepDir, packs: Iterable[int], told: Told) -> None:
+        try:
+            self._run(sweep, packs, told)
+        except SystemError as error:  # what Ray makes of an exception of a signal's handler
+            raise (error.__cause__ or error) from None
+
+    def _run(self, sweep: SweepDir, packs: Iterable[int], told: Told) -> None:
         waiting = deque(packs)
         left, path = len(waiting), sweep.path.absolute()
         self.start()
@@ -301,7 +307,7 @@ def connected(address: str | None, cpus: int) -> Iterator[None]:
 
 
 def _reach(address: str | None) -> None:
-    """Raises OSError for a HOST:PORT where nobody listens: Ray would try for a quarter of an hour."""
+    """Raises OSError for a HOST:PORT where nobody listens: Ray would try for a quarter hour."""
     host, _, port = (address or "").rpartition(":")
     if host and "/" not in host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

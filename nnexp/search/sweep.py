@@ -87,7 +87,7 @@ def start(config: Config, out: Path, choices: Choices, progress: Progress) -> Sw
         }
         run = RunDir.create(out, config.experiment.name, datetime.now(UTC))
         sweep = SweepDir(run.path)
-        with sweep.lock(), _signals(sweep):
+        with sweep.lock(), signals(sweep):
             _write_start(sweep, config, base, spec, setting, studies)
             _set(sweep, engine=choices.engine or "local", address=choices.address)
             return _go(sweep, spec, studies, progress)
@@ -121,7 +121,7 @@ def resume(path: Path, progress: Progress, choices: Choices | None = None) -> Sw
             for arm, node in _arms(base, spec, config).items():
                 study = _study(node, config.path, spec, bench, engine, progress, setting)
                 studies[arm] = study
-            with _signals(sweep):
+            with signals(sweep):
                 _set(sweep, engine=choices.engine, address=choices.address)
                 return _go(sweep, spec, studies, progress)
         finally:
@@ -413,13 +413,16 @@ def _write_start(
 
 
 @contextmanager
-def _signals(sweep: SweepDir) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the sweep once its workers have written checkpoints."""
+def signals(sweep: SweepDir, command: str = "sweep") -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a sweep once its workers have written checkpoints.
+
+    command: what goes on with it.
+    """
 
     def ask(number: int, _: Any) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        text = f"stopped; go on with: nnexp sweep --resume {sweep.path}"
+        text = f"stopped; go on with: nnexp {command} --resume {sweep.path}"
         raise (Terminated if number == signal.SIGTERM else Interrupted)(text)
 
     try:

@@ -5,6 +5,7 @@ Every process holds all parameters and makes the same update, from the gradient 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from nnexp.errors import UsageError
 from nnexp.lazy import torch
 from nnexp.train.program import Program
+from nnexp.train.state import MemberState, TrainState
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,41 @@ class Ranks:
         _distributed().all_reduce(vote, op=_distributed().ReduceOp.MAX)
         return bool(vote)
 
+    def same(self, state: TrainState) -> None:
+        """Makes a state, of the same form on all processes, the first one's on all of them."""
+        if self.size == 1:
+            return
+        plain = [state.to_json()]
+        _distributed().broadcast_object_list(plain, 0)
+        state.step = plain[0]["step"]
+        state.members = [MemberState(**member) for member in plain[0]["members"]]
+        for name in sorted(state.tensors):
+            _distributed().broadcast(state.tensors[name], 0)
+
+
+def told_rank() -> int:
+    """This process's number among those that torchrun has started; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0")) if told_size() > 1 else 0
+
+
+def told_size() -> int:
+    """How many processes torchrun has started; 1 without it."""
+    there = "TORCHELASTIC_RUN_ID" in os.environ or "MASTER_ADDR" in os.environ
+    size = os.environ.get("WORLD_SIZE", "1")
+    return int(size) if there and size.isdigit() else 1
+
 
 @contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """The processes that torchrun started, connected, as its environment tells of them."""
+    """The processes that torchrun started, connected, as its environment tells of them; this one
+    alone without it.
+    """
+    if told_size() == 1:
+        yield Ranks()
+        return
     distributed = _distributed()
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())

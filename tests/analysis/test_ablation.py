@@ -134,7 +134,7 @@ def test_seeds_that_diverged_anywhere_are_left_out_and_told(group: Group) -> Non
     assert found.cells[1].diverged == 1
     assert "1 of 3 seeds are left out" in found.notes[0]
     groups[1] = (("a",), read_result(group("2", [rest[0], {**dead, "manifest": {"seed": 1}}])))
-    with pytest.raises(RunError, match="only 1 seeds have a accuracy"):
+    with pytest.raises(RunError, match="only 1 seeds have a number for accuracy"):
         analyse(groups, ("a",), LEAVE_ONE_OUT)
 
 

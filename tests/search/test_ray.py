@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ name: small
 data: {source: digits}
 model: {name: mlp, hidden: [8]}
 optimizer: {name: momentum, lr: 0.1}
-training: {epochs: 6, batch_size: 64}
+training: {epochs: 25, batch_size: 64, checkpoint_seconds: 0.1}
 sweep:
   trials: 8
   fresh_seeds: 2
   search: {optimizer.lr: {log_uniform: [1e-3, 1]}}
 """
+
+SETTING = Setting(workers=1, threads=1, memory=10**9)
 
 
 @pytest.fixture(scope="module")
@@ -74,39 +77,56 @@ def numbers(sweep: SweepDir) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_same_numbers_as_embedded(cluster: None, embedded: dict[str, Any], tmp_path: Path) -> None:
+def test_nobody_at_the_address() -> None:  # before `cluster` connects this process
+    pytest.importorskip("ray")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        engine = RayEngine(SETTING, address)
+        with pytest.raises(UsageError, match=f"no Ray cluster at {address}"):
+            engine.start()
+        engine.close()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_same_numbers_as_embedded(embedded: dict[str, Any], tmp_path: Path) -> None:
     sweep = searched(tmp_path, "ray")
     assert numbers(sweep) == embedded
     assert sweep.state()["engine"] == "ray"
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_changes_nothing(
-    cluster: None,
     embedded: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun = list[int]()
-    give = RayEngine._give
+    begun, killed = list[int](), list[Any]()
+    give, ask = RayEngine._give, RayEngine._ask
 
-    def give_and_kill(engine: RayEngine, worker: Any, path: Path, pack: int) -> None:
-        give(engine, worker, path, pack)
+    def noted(engine: RayEngine, worker: Any, path: Path, pack: int) -> None:
         begun.append(pack)
-        if len(begun) == 1:
-            os.kill(engine._ray.get(worker.actor.pid.remote()), signal.SIGKILL)
+        give(engine, worker, path, pack)
 
-    monkeypatch.setattr(RayEngine, "_give", give_and_kill)
+    def kill(engine: RayEngine) -> None:
+        ask(engine)
+        for worker in engine._workers:
+            if not killed and next(tmp_path.rglob(f"checkpoint/pack{worker.pack}-*"), None):
+                killed.append(worker.pack)
+                os.kill(engine._ray.get(worker.actor.pid.remote()), signal.SIGKILL)
+
+    monkeypatch.setattr(RayEngine, "_give", noted)
+    monkeypatch.setattr(RayEngine, "_ask", kill)
+    monkeypatch.setattr(ray_engine, "BREATH", 0.0)
     assert numbers(searched(tmp_path, "ray")) == embedded
-    assert begun.count(begun[0]) == 2  # it was begun again
+    assert begun.count(killed[0]) == 2
 
 
 def test_a_machine_that_does_not_see_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_engine, "PATIENCE", 0.0)
-    answer = Trainer(Setting(1, 1), tmp_path).train(tmp_path / "elsewhere", 3)
+    answer = Trainer(SETTING, tmp_path).train(tmp_path / "elsewhere", 3)
     assert answer is not None
     assert answer["failed"] == 3
     assert f"does not see {tmp_path / 'elsewhere'}" in answer["error"]
@@ -116,25 +136,14 @@ def test_a_machine_that_does_not_see_the_sweep(
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"needs Ray: pip install 'nnexp\[ray\]'"):
-        make_engine(Setting(1, 1), Choices(engine="ray"))
+        make_engine(SETTING, Choices(engine="ray"))
 
 
 def test_an_address_is_for_ray() -> None:
     with pytest.raises(UsageError, match="needs --engine ray"):
-        make_engine(Setting(1, 1), Choices(address="auto"))
-
-
-def test_nobody_at_the_address() -> None:
-    pytest.importorskip("ray")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # nobody listens
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
-        engine = RayEngine(Setting(1, 1), address)
-        with pytest.raises(UsageError, match=f"no Ray cluster at {address}"):
-            engine.start()
-        engine.close()
+        make_engine(SETTING, Choices(address="auto"))
 
 
 def test_a_bad_plugin_is_told(tmp_path: Path) -> None:
-    answer = Trainer(Setting(1, 1, plugins=[tmp_path / "none.py"]), tmp_path).ready()
+    answer = Trainer(replace(SETTING, plugins=[tmp_path / "none.py"]), tmp_path).ready()
     assert "can't be read" in answer["unready"]
