@@ -60,6 +60,8 @@ class Spec(BaseModel):
     """The family's component when a mapping gives no `name`."""
     shorthand: ClassVar[str | None] = None
     """The field that a bare number stands for (`l2: 1e-4`)."""
+    short_forms: ClassVar[dict[str, list[dict[str, Any]]]] = {}
+    """Other forms that a validator accepts for a field, as JSON Schemas."""
     also: ClassVar[tuple[str, ...]] = ()
     """Other names of this component, offered as suggestions only."""
     per_member: ClassVar[bool] = False
@@ -274,8 +276,11 @@ def _keyed_member(family: type[Spec], name: Any, parameters: Any) -> Spec:
     assert cls.shorthand is not None, f"{cls} needs a shorthand"
     try:
         return cls.model_validate({"name": name, cls.shorthand: parameters})
-    except ValidationError as error:  # the number stands where the mapping would
-        details = [cast(InitErrorDetails, {**detail, "loc": ()}) for detail in _within(error, "")]
+    except ValidationError as error:  # the number, or list, stands where the mapping would
+        details = [
+            cast(InitErrorDetails, {**detail, "loc": detail["loc"][2:]})
+            for detail in _within(error, "")
+        ]
         raise ValidationError.from_exception_data(cls.__name__, details) from None
 
 

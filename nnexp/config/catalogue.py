@@ -325,7 +325,7 @@ def schema() -> dict[str, Any]:
 def _definitions() -> dict[str, Any]:
     found = {spec.__name__: _object(spec) for spec in _inner(Experiment)}
     for family, base in sorted(FAMILIES.items()):
-        keyed = base.shorthand is not None
+        keyed = all(cls.shorthand is not None for cls in base.registered.values())
         found[family] = _keyed_family(base) if keyed else _family(base)
         for name, cls in sorted(base.registered.items()):
             found[f"{family}.{name}"] = _object(cls, named=not keyed, family=base)
@@ -377,6 +377,14 @@ def _object(
             required.insert(0, "name")
     for key in keys_of(spec):
         properties[key] = _property(spec.model_fields[key])
+        if key in spec.short_forms:
+            whole = {
+                k: v for k, v in properties[key].items() if k in ("type", "additionalProperties")
+            }
+            properties[key] = {
+                **{k: v for k, v in properties[key].items() if k not in whole},
+                "anyOf": [whole, *spec.short_forms[key]],
+            }
     found: dict[str, Any] = {
         "title": spec.__name__,
         "description": _text(spec),

@@ -28,6 +28,18 @@ class Halving(Spec):
 class Sweep(Spec):
     """A search over hyper-parameters and seeds. `nnexp train` passes over this section."""
 
+    short_forms = {
+        "search": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}},
+            {
+                "type": "object",
+                "additionalProperties": {
+                    "anyOf": [{"type": "null"}, {"type": "array"}, {"$ref": "#/$defs/domain"}]
+                },
+            },
+        ]
+    }
     search: dict[str, Searched] = param(
         ...,
         "keys and the values to try: `optimizer.lr: {log_uniform: [1e-4, 1]}`, a list of choices, "

@@ -105,6 +105,8 @@ class Course:
                 boards.close(now, pack.members)
             if metrics is not None:
                 save(now)
+                if watch.asked():
+                    raise watch.stopped()
             watch.log(epoch_line(now))
             self._doubts(now, watch)
         self.seconds = before + time.perf_counter() - begun
