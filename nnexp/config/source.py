@@ -9,8 +9,10 @@ leaves nothing to go on with (a YAML syntax error, no such file) is raised at on
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -358,4 +360,16 @@ _Dumper.add_implicit_resolver(
 
 def dump(data: Any) -> str:
     """YAML text of plain data (a mapping at the top); `parse` reads the same back."""
+    if not isinstance(data, dict) or not data:
+        return _dump(data)
+    return "".join(_section(key, json.dumps(value)) for key, value in data.items())
+
+
+@lru_cache(maxsize=512)
+def _section(key: str, value: str) -> str:
+    """One key of the uppermost mapping: the configs of a sweep share most of them."""
+    return _dump({key: json.loads(value)})
+
+
+def _dump(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))

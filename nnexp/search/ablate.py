@@ -8,19 +8,16 @@ ablation.csv ablation.md ablation.tex summary.json   the table of effects
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import nnexp
 from nnexp.analysis.ablation import FACTORIAL, LEAVE_ONE_OUT, Ablation, analyse, designed
 from nnexp.analysis.results import read_result
 from nnexp.config.experiment import Experiment
 from nnexp.config.load import Config, check_config
-from nnexp.config.source import Node, dump, plain, put
+from nnexp.config.source import Node, put
 from nnexp.errors import (
     ConfigError,
     DataError,
@@ -33,16 +30,23 @@ from nnexp.errors import (
     UsageError,
     nearest,
 )
-from nnexp.runs import record
-from nnexp.runs.rundir import SWEEP, RunDir
-from nnexp.search.engine import Engine, Processes, Setting
+from nnexp.runs.rundir import RunDir
+from nnexp.search.cells import (
+    cell_member,
+    check_alike,
+    note_down,
+    train_packs,
+    write_cells,
+    write_start,
+)
+from nnexp.search.engine import Engine, Processes
 from nnexp.search.factors import MOST, Factor, find_factors, turned_off
 from nnexp.search.folder import SweepDir
-from nnexp.search.packing import Group, is_done, write_pack
+from nnexp.search.packing import is_done
 from nnexp.search.progress import Progress
 from nnexp.search.sweep import Choices as SweepChoices
 from nnexp.search.sweep import absolute, setting_from, setting_of, signals
-from nnexp.search.trials import Bench, Trial, form_packs, with_seed
+from nnexp.search.trials import Bench
 
 FEW = 4
 """Up to so many factors the design is factorial unless another one is asked for."""
@@ -90,9 +94,9 @@ def start(
         run = RunDir.create(out, config.experiment.name, datetime.now(UTC))
         sweep = SweepDir(run.path)
         with sweep.lock(), signals(sweep, "ablate"):
-            packs = _write_packs(sweep, bench, cells, setting)
-            _write_start(sweep, config, base, bench, resolved, setting)
-            _add(
+            packs = write_cells(sweep, bench, [(c.home, c.members) for c in cells], setting)
+            write_start(sweep, config, base, bench, resolved, setting)
+            note_down(
                 sweep,
                 ablation={
                     "factors": [factor.label for factor in factors],
@@ -141,46 +145,20 @@ def read_ablation(sweep: SweepDir) -> Ablation:
 
 def _go(sweep: SweepDir, engine: Engine, progress: Progress) -> Ablation:
     """Train the packs that are not done, then find the effects."""
-    _add(sweep, status="running")
+    note_down(sweep, status="running")
     told = sweep.state()["ablation"]
     try:
-        _train(sweep, engine, told["packs"], progress)
+        train_packs(sweep, engine, told["packs"], progress)
         found = read_ablation(sweep)
     except (Interrupted, Terminated, OutOfResources):
-        _add(sweep, status="interrupted")
+        note_down(sweep, status="interrupted")
         raise
     except NnexpError:
-        _add(sweep, status="failed")
+        note_down(sweep, status="failed")
         raise
     sweep.put(sweep.summary, found.to_json())
-    _add(sweep, status="finished", metric=f"{found.split}/{found.metric}")
+    note_down(sweep, status="finished", metric=f"{found.split}/{found.metric}")
     return found
-
-
-def _train(sweep: SweepDir, engine: Engine, packs: Sequence[int], progress: Progress) -> None:
-    sizes = {n: len(sweep.read(sweep.pack(n))["groups"]) for n in packs}
-    waiting = [number for number in packs if not is_done(sweep, number)]
-    done = sum(sizes[number] for number in packs if number not in waiting)
-    under_way: dict[int, float] = {}
-    progress.begun(sweep, sum(sizes.values()))
-
-    def told(answer: Mapping[str, Any]) -> None:
-        if "failed" in answer:
-            kind = OutOfResources if answer["kind"] == "OutOfResources" else RunError
-            raise kind(f"pack {answer['failed']}: {answer['error']}")
-        number = int(answer["done"] if "done" in answer else answer["pack"])
-        under_way[number] = sizes[number] * float(answer.get("share", 1.0))
-        progress.advanced(done + sum(under_way.values()), None)
-
-    try:
-        if waiting:
-            engine.run(sweep, waiting, told)
-    finally:
-        progress.ended()
-
-
-def _add(sweep: SweepDir, **changes: Any) -> None:
-    sweep.put(sweep.path / SWEEP, {**sweep.state(), **changes})
 
 
 # -- cells -----------------------------------------------------------------------------------------
@@ -240,8 +218,8 @@ def _cells(
         node = turned_off(base, [by_label[label] for label in off])
         try:
             resolved = bench.resolved(check_config(node, path, "").experiment)
-            members = [_member(resolved, i, choices.by_split) for i in range(choices.members)]
-            _check_alike(bench, members)
+            members = [cell_member(resolved, i, choices.by_split) for i in range(choices.members)]
+            check_alike(bench, members)
         except ConfigError as error:
             for problem in error.problems:
                 problems.setdefault(f"{problem.path}: {problem.message}", problem)
@@ -255,76 +233,7 @@ def _cells(
     return cells
 
 
-def _member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
-    member = with_seed(resolved, resolved.seed + number)
-    if not by_split or number == 0:
-        return member
-    data = resolved.data.model_copy(update={"split": resolved.data.split.numbered(number)})
-    return member.model_copy(update={"data": data})
-
-
-def _check_alike(bench: Bench, members: Sequence[Experiment]) -> None:
-    """A cell's members train in one pack. Raises UsageError where splits are of different sizes."""
-    distinct = members if members[-1].data != members[0].data else members[:1]
-    if len({bench.key(member) for member in distinct}) > 1:
-        raise UsageError(
-            "--splits: these splits differ in size, or their data in shape, so they can't be "
-            "trained together; use --seeds"
-        )
-
-
 def _folder(off: Sequence[str], number: int) -> str:
     text = "without-" + "+".join(off) if off else "all"
     name = "".join(c if c.isalnum() or c in "-_+.=" else "_" for c in text)
     return name if len(name) <= 100 and name.isascii() else f"cell-{number:03d}"
-
-
-def _write_packs(
-    sweep: SweepDir,
-    bench: Bench,
-    cells: Sequence[_Cell],
-    setting: Setting,
-) -> list[int]:
-    """Write the packs down; their numbers."""
-    for name in ("packs", "cells"):
-        (sweep.path / name).mkdir(exist_ok=True)
-    trials = [Trial(i, {}, {}, cell.members) for i, cell in enumerate(cells)]
-    packs = form_packs(bench, trials, setting.workers, setting.memory)
-    for number, pack in enumerate(packs):
-        groups = [Group(cells[t.number].home, t.members, True) for t in pack]
-        write_pack(sweep, number, groups, metric="", keep=True)
-    return list(range(len(packs)))
-
-
-def _write_start(
-    sweep: SweepDir,
-    config: Config,
-    base: Node,
-    bench: Bench,
-    resolved: Experiment,
-    setting: Setting,
-) -> None:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    sweep.put_text(sweep.config, config.text)
-    sweep.put_text(sweep.base, dump(plain(base)))
-    manifest = {
-        "id": secrets.token_hex(8),
-        "created": created,
-        "overrides": list(config.overrides),
-        "git_commit": record.git_commit(config.path.absolute().parent),
-        "data": record.data_record(bench.table(resolved)),
-    }
-    state = {
-        "kind": "sweep",
-        "status": "running",
-        "name": config.experiment.name,
-        "created": created,
-        "nnexp": nnexp.__version__,
-        "workers": setting.workers,
-        "threads": setting.threads,
-        "memory": setting.memory,
-        "device": setting.device,
-        "gpus": setting.gpus,
-        "manifest": manifest,
-    }
-    sweep.put(sweep.path / SWEEP, state)

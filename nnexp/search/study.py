@@ -195,7 +195,7 @@ class Study:
     def _train(self, packs: Sequence[int]) -> None:
         """Have packs trained, those that are done left out."""
         waiting = [number for number in packs if not is_done(self.sweep, number)]
-        sizes = {n: len(self.sweep.read(self.sweep.pack(n))["groups"]) for n in waiting}
+        homes = {number: self._homes(number) for number in waiting}
         under_way: dict[int, float] = {}
 
         def told(answer: Mapping[str, Any]) -> None:
@@ -205,18 +205,18 @@ class Study:
             if "done" in answer:
                 number = int(answer["done"])
                 under_way.pop(number, None)
-                self._collect([t for t in self.trials if self._is_in(t, number)])
+                self._collect([t for t in self.trials if self._group(t).home in homes[number]])
             else:
                 number = int(answer["pack"])
-                under_way[number] = sizes[number] * float(answer["share"])
+                under_way[number] = len(homes[number]) * float(answer["share"])
             self._report(sum(under_way.values()))
 
         if waiting:
             self.engine.run(self.sweep, waiting, told)
 
-    def _is_in(self, trial: Trial, pack: int) -> bool:
-        groups = self.sweep.read(self.sweep.pack(pack))["groups"]
-        return self._group(trial).home in {group["home"] for group in groups}
+    def _homes(self, pack: int) -> set[str]:
+        """The directories of a pack's trials."""
+        return {group["home"] for group in self.sweep.read(self.sweep.pack(pack))["groups"]}
 
     def _report(self, more: float = 0.0) -> None:
         best = self._best()

@@ -105,6 +105,8 @@ def resume(path: Path, progress: Progress, choices: Choices | None = None) -> Sw
         state = sweep.state()
         if "ablation" in state:
             raise RunError(f"{path} is an ablation; go on with: nnexp ablate --resume {path}")
+        if "curve" in state:
+            raise RunError(f"{path} is a curve; go on with: nnexp curve --resume {path}")
         if state["status"] in ("finished", "diverged"):
             progress.note(f"{path} is finished; nothing was changed")
             return sweep
