@@ -62,6 +62,8 @@ class Program:
         first = members[0]
         assert first.loss is not None
         self.members = tuple(members)
+        self.schedules = _numbered([repr(member.schedule) for member in members])
+        """For each member a number that members with an equal schedule share."""
         self.signature = signature
         self.device = device
         self.loss = first.loss
@@ -397,6 +399,12 @@ class Program:
             if isinstance(stage.layer, Activation):
                 return stage.layer.initialization
         return GlorotNormal()
+
+
+def _numbered(texts: Sequence[str]) -> list[int]:
+    """Each text's place among the different ones."""
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return [places[text] for text in texts]
 
 
 def by_position(outputs: torch.Tensor) -> torch.Tensor:

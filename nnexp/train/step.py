@@ -216,16 +216,23 @@ def clip(grads: torch.Tensor, norm: Any, value: Any) -> None:
 
 def rates(program: Program, members: Sequence[MemberState], now: Progress) -> tuple[Any, Any]:
     """Learning rate and momentum for the next update: floats where members agree, else `[M, 1]`."""
-    factors = [
-        m.schedule.factor(now, s.schedule) for m, s in zip(program.members, members, strict=True)
-    ]
+    factors, shared = list[float](), dict[int, float]()
+    for kind, member, state in zip(program.schedules, program.members, members, strict=True):
+        if state.schedule:  # it has reacted to the member's own course
+            factors.append(member.schedule.factor(now, state.schedule))
+            continue
+        if kind not in shared:
+            shared[kind] = member.schedule.factor(now, {})
+        factors.append(shared[kind])
     lr = _merge(
         [f * m.optimizer.lr for f, m in zip(factors, program.members, strict=True)], program
     )
     field = program.optimizer.momentum_field
     if field is None:
         return lr, None
-    cycled = [m.schedule.momentum(now) for m in program.members]
+    first = {kind: m.schedule for kind, m in zip(program.schedules, program.members, strict=True)}
+    momenta = {kind: schedule.momentum(now) for kind, schedule in first.items()}
+    cycled = [momenta[kind] for kind in program.schedules]
     if all(c is None for c in cycled):
         return lr, None
     own = [getattr(m.optimizer, field) for m in program.members]
