@@ -30,6 +30,7 @@ ORDER = [
     "deploy",
     "analysis",
     "search",
+    "checks",
     "report",
     "api",
     "cli",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from nnexp.analysis.statistic import Statistic
 from nnexp.stats import Estimate, FloatArray, t_cdf, t_quantile
 
 RESAMPLES = 4000
@@ -16,6 +17,13 @@ BLOCKS = 2000
 independent examples that leaves the variance of a mean as it is, and the time bounded."""
 
 _CHUNK = 1 << 20
+
+
+class Combined(Protocol):
+    """A function of means over examples, such as a `Statistic`."""
+
+    @property
+    def combine(self) -> Callable[[FloatArray], FloatArray]: ...
 
 
 @dataclass(frozen=True)
@@ -62,14 +70,14 @@ class Bootstrap(Estimate):
         return t_cdf(self.df, float(ndtri(share)) / math.sqrt((self.df + 1) / self.df))
 
 
-def paired(metric: Statistic, a: FloatArray, b: FloatArray, seed: int = 0) -> Bootstrap:
+def paired(metric: Combined, a: FloatArray, b: FloatArray, seed: int = 0) -> Bootstrap:
     """Both models on the same examples: moments a, b `[m, k]`, resampled together."""
     both = _resampled(np.hstack([a, b]), np.random.default_rng(seed))
     draws = metric.combine(both[:, a.shape[1] :]) - metric.combine(both[:, : a.shape[1]])
     return _estimate("paired bootstrap over test examples", metric, (a, b), draws)
 
 
-def unpaired(metric: Statistic, a: FloatArray, b: FloatArray, seed: int = 0) -> Bootstrap:
+def unpaired(metric: Combined, a: FloatArray, b: FloatArray, seed: int = 0) -> Bootstrap:
     """Each model on examples of its own: moments a `[mA, k]`, b `[mB, k]`."""
     rng = np.random.default_rng(seed)
     draws = -metric.combine(_resampled(a, rng)) + metric.combine(_resampled(b, rng))
@@ -77,7 +85,7 @@ def unpaired(metric: Statistic, a: FloatArray, b: FloatArray, seed: int = 0) -> 
 
 
 def _estimate(
-    test: str, metric: Statistic, moments: tuple[FloatArray, FloatArray], draws: FloatArray
+    test: str, metric: Combined, moments: tuple[FloatArray, FloatArray], draws: FloatArray
 ) -> Bootstrap:
     a, b = (float(metric.combine(x.mean(axis=0))) for x in moments)
     df = min(map(len, moments)) - 1.0

@@ -35,12 +35,22 @@ def config_differences(results: Sequence[Result]) -> tuple[ConfigDifference, ...
     """Keys of the resolved configs that differ, by path; and plugins, by their SHA-256.
 
     The name is left out, as it labels what is compared; and of groups the seeds, which vary. A
-    committee has the config of its first network, and a key that says how many they are.
+    committee has the config of its first network, and a key that says how many they are. A model
+    from elsewhere has none, so only its model differs.
     """
+    foreign = [bool(result.manifest.get("elsewhere")) for result in results]
     flat = [
-        {**_committee(result), **dict(_flatten(result.config)), **_plugins(result)}
-        for result in results
+        {"model.name": "elsewhere"}
+        if is_foreign
+        else {**_committee(result), **dict(_flatten(result.config)), **_plugins(result)}
+        for result, is_foreign in zip(results, foreign, strict=True)
     ]
+    if any(foreign):
+        own = [config for config, is_foreign in zip(flat, foreign, strict=True) if not is_foreign]
+        paths = dict.fromkeys(path for config in own for path in config)
+        same = [p for p in paths if all(config.get(p) == own[0].get(p) for config in own)]
+        dropped = {path for path in same if path != "model.name"}
+        flat = [{k: v for k, v in config.items() if k not in dropped} for config in flat]
     ignored = {"name", *(_SEEDS if results[0].kind == "group" else ())}
     paths = dict.fromkeys(path for config in flat for path in config if path not in ignored)
     rows = (ConfigDifference(p, tuple(config.get(p) for config in flat)) for p in paths)
@@ -73,6 +83,11 @@ def warnings(results: Sequence[Result], labels: Sequence[str]) -> Iterator[str]:
                 f"Seeds were added to {label} after a look ({steps}), so the 5 % level no longer "
                 "holds: with looks at 5, 10, 20 and 40 seeds, 14.6 % of equal recipes are called "
                 "different. Settle the number of seeds before looking."
+            )
+        if result.manifest.get("elsewhere"):
+            yield (
+                f"{label} is from elsewhere: whether it was trained on any of these examples is "
+                "not recorded."
             )
         if result.status not in ("finished", "diverged"):
             yield f"{label} is {result.status}: these are the scores of unfinished training."

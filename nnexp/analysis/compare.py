@@ -17,6 +17,7 @@ import numpy as np
 
 from nnexp.analysis.checks import comparability, config_differences, warnings
 from nnexp.analysis.comparison import Comparison, Cost, Evidence, MetricRow, Pair, Side
+from nnexp.analysis.elsewhere import read_elsewhere
 from nnexp.analysis.findings import Finding, counted, find, settings_of
 from nnexp.analysis.results import Result, as_number, read_result
 from nnexp.analysis.scores import bounds_of, difference_bounds
@@ -35,12 +36,14 @@ def compare(
 ) -> Comparison:
     """Compares two or more runs, or two or more groups of runs, with a verdict on one metric.
 
+    Beside runs there may be files with the predictions of models from elsewhere, see `elsewhere`.
+
     metric: the task's primary one when None. margin: differences smaller than it don't matter.
     split: "test" falls back to dev when not all have a test split.
 
     Raises UsageError for what can't be compared, RunError and DamagedRun for what can't be read.
     """
-    results = read_all(paths, margin)
+    results = read_all(paths, margin, files=True)
     split, fallback = choose_split(results, split)
     metric, higher = choose_metric(results, metric, split)
     labels = [letters(i) for i in range(len(results))]
@@ -65,14 +68,20 @@ def histories(comparison: Comparison) -> dict[str, list[dict[str, FloatArray]]]:
     return {
         f"{side.label}: {side.name}": [run.history() for run in read_result(side.path).runs]
         for side in comparison.sides
+        if side.path.is_dir()
     }
 
 
 # -- what is compared ------------------------------------------------------------------------------
 
 
-def read_all(paths: Sequence[Path], margin: float | None = None) -> list[Result]:
-    """The runs or groups; UsageError if these can't be compared."""
+def read_all(
+    paths: Sequence[Path], margin: float | None = None, files: bool = False
+) -> list[Result]:
+    """The runs or groups; UsageError if these can't be compared.
+
+    files: whether there may be files of predictions among them.
+    """
     if len(paths) < 2:
         raise UsageError("compare needs at least two runs or two groups")
     if margin is not None and not 0 < margin < math.inf:
@@ -81,7 +90,7 @@ def read_all(paths: Sequence[Path], margin: float | None = None) -> list[Result]
     for i, place in enumerate(places):
         if place in places[:i]:
             raise UsageError(f"{paths[i]} is given twice; a run can't differ from itself")
-    results = [read_result(path) for path in paths]
+    results = _with_files(paths) if files else [read_result(path) for path in paths]
     if len({result.kind for result in results}) > 1:
         kinds = ", ".join(f"{result.path} is a {result.kind}" for result in results)
         raise UsageError(f"compare takes either runs or groups, not both: {kinds}")
@@ -90,6 +99,15 @@ def read_all(paths: Sequence[Path], margin: float | None = None) -> list[Result]
         told = ", ".join(f"{path}: {task}" for path, task in tasks.items())
         raise UsageError(f"runs of different tasks can't be compared ({told})")
     return results
+
+
+def _with_files(paths: Sequence[Path]) -> list[Result]:
+    """Runs and groups, and files of predictions of the same as the first of these."""
+    found = {path: read_result(path) for path in paths if not path.is_file()}
+    if not found:
+        raise UsageError("there should be a run among what is compared: it says what is asked")
+    first = next(iter(found.values()))
+    return [found[path] if path in found else read_elsewhere(path, first) for path in paths]
 
 
 def choose_split(results: Sequence[Result], split: str) -> tuple[str, list[str]]:

@@ -108,6 +108,12 @@ class Result:
         return RunDir(self.path).read_config()
 
     @cached_property
+    def stored(self) -> dict[str, Any]:
+        """preprocessing.json; of a committee that of its first network."""
+        first = self.path / "m0"
+        return RunDir(first if first.is_dir() else self.path).read_json("preprocessing.json")
+
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """summary.json; RunError if the run has not got so far."""
         if not (self.path / "summary.json").exists() and self.status != "finished":
@@ -137,11 +143,15 @@ class Result:
             self._predictions[split] = _read_predictions(self.path, split)
         return self._predictions[split]
 
+    def outputs(self, split: str) -> FloatArray:
+        """The network's outputs `[examples, outputs]`, in the order of `predictions`."""
+        return _read_predictions(self.path, split, True).numbers("output")
+
     def history(self) -> dict[str, FloatArray]:
         """metrics.csv: each column's values by epoch, NaN where empty; {} before the first one."""
         if not read_bytes(self.path, "metrics.csv"):
             return {}
-        header, rows = _csv(self.path, "metrics.csv")
+        header, rows = read_rows(self.path, "metrics.csv")
         cells = zip(*rows, strict=True) if rows else [()] * len(header)
         table = Predictions(self.path / "metrics.csv", dict(zip(header, cells, strict=True)))
         return {name: table.numbers(name)[:, 0] for name in header}
@@ -175,23 +185,24 @@ def read_result(path: Path) -> Result:
     return Result(path, kind, manifest, tuple(members))
 
 
-def _read_predictions(root: Path, split: str) -> Predictions:
+def _read_predictions(root: Path, split: str, outputs: bool = False) -> Predictions:
     file = root / "predictions.csv"
-    header, rows = _csv(root, file.name)
+    header, rows = read_rows(root, file.name)
     for name in ("split", "id"):
         if name not in header:
             raise DamagedRun(f"{file}: there is no column '{name}'")
     place = header.index("split")
     kept = [row for row in rows if row[place] == split]
     cells = zip(*kept, strict=True) if kept else [()] * len(header)
-    # The outputs are the bulk of the file, and nothing here reads them.
-    columns = {n: c for n, c in zip(header, cells, strict=True) if not n.startswith("output")}
+    columns = dict(zip(header, cells, strict=True))
+    if not outputs:  # the bulk of the file, and hardly anything reads them
+        columns = {n: c for n, c in columns.items() if not n.startswith("output")}
     if len(set(columns["id"])) < len(columns["id"]):
         raise DamagedRun(f"{file}: an id stands there twice in split '{split}'")
     return Predictions(file, columns)
 
 
-def _csv(root: Path, name: str) -> tuple[list[str], list[list[str]]]:
+def read_rows(root: Path, name: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows, all of one length."""
     file = root / name
     try:

@@ -11,7 +11,7 @@ import typer
 from nnexp.cli import console
 from nnexp.cli.console import Cell, Style
 from nnexp.cli.results import Part
-from nnexp.cli.sweep import Live
+from nnexp.cli.sweep_live import Live
 from nnexp.cli.train import Device
 from nnexp.errors import ConfigError, UsageError
 

@@ -21,11 +21,19 @@ import typer
 import nnexp
 from nnexp.cli import reference, results, words
 from nnexp.cli.ablate import ablate
+from nnexp.cli.check import check
+from nnexp.cli.curve import curve
+from nnexp.cli.diagnose import diagnose
 from nnexp.cli.ensemble import ensemble
 from nnexp.cli.export import export
+from nnexp.cli.importance import importance
 from nnexp.cli.init import init
+from nnexp.cli.plot import plot
 from nnexp.cli.predict import predict
+from nnexp.cli.report import report
 from nnexp.cli.sweep import sweep
+from nnexp.cli.threshold import threshold
+from nnexp.cli.trace import trace
 from nnexp.cli.train import train
 from nnexp.errors import ConfigError, NnexpError, PluginNeeded, UsageError
 
@@ -48,12 +56,16 @@ app = typer.Typer(
 )
 for command in (
     train,
+    check,
     sweep,
     ablate,
+    curve,
     results.eval_,
     results.compare,
+    diagnose,
     results.runs,
     results.show,
+    report,
     predict,
     ensemble,
     export,
@@ -66,8 +78,12 @@ for command in (
     reference.explain,
     reference.schema,
     init,
+    importance,
+    threshold,
+    trace,
 ):
     app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(plot, name="plot")
 
 
 def _version(wanted: bool) -> None:

@@ -165,11 +165,24 @@ class Progress:
         """Whether it is time to show something again; asked before costly words are made."""
         return not self.quiet and time.monotonic() - self._shown >= self._wait
 
-    def advance(self, done: int, speed: str, details: str) -> None:
-        """`done` units are done. speed: `3.2 epochs/s, 12 s left`; details: a line of numbers."""
+    @property
+    def room(self) -> tuple[int, int]:
+        """Columns and lines that there are for pictures; (0, 0) where there is no terminal."""
+        if self._bar is None:
+            return 0, 0
+        lines = shutil.get_terminal_size((80, 24)).lines
+        return min(_width(sys.stderr), _PROSE), max(lines - 6, 0)
+
+    def advance(
+        self, done: int, speed: str, details: str, picture: Sequence[Sequence[Cell]] = ()
+    ) -> None:
+        """`done` units are done. speed: `3.2 epochs/s, 12 s left`; details: a line of numbers.
+
+        picture: more lines, in pieces of one style, for a terminal only; see `room`.
+        """
         self._shown = time.monotonic()
         if self._bar is not None:
-            self._bar.advance_to(done, speed, details)
+            self._bar.advance_to(done, speed, details, picture)
         elif not self.quiet:
             print(f"{self.unit} {done}/{self.total}  {details}  {speed}", file=sys.stderr)
             self._wait = min(1.5 * self._wait, self.PATIENCE[1])
@@ -183,17 +196,19 @@ class Progress:
 def _bar(unit: str, total: int) -> Any:
     """rich's bar with a line of details under it, started; it goes away when it is stopped."""
     from rich import progress
-    from rich.text import Text
 
     class Bar(progress.Progress):
-        details = Text()
+        below: Sequence[Any] = ()
 
         def get_renderables(self) -> Any:
             yield self.make_tasks_table(self.tasks)
-            yield self.details
+            yield from self.below
 
-        def advance_to(self, done: int, speed: str, details: str) -> None:
-            self.details = Text(details, style=_STYLES["name"], overflow="ellipsis", no_wrap=True)
+        def advance_to(
+            self, done: int, speed: str, details: str, picture: Sequence[Sequence[Cell]]
+        ) -> None:
+            lines = [_line([(details, "name")]), *map(_line, picture)]
+            self.below = lines
             self.update(task, completed=done, speed=speed)
 
     bar = Bar(
@@ -255,6 +270,13 @@ def _print(drawing: Any, width: int) -> None:
         out.print(drawing, width=width)
     for line in drawn.get().splitlines():
         print(line.rstrip())
+
+
+def _line(parts: Sequence[Cell]) -> Any:
+    """One line, cut where the terminal ends."""
+    text = _text([part if isinstance(part, tuple) else (part, "") for part in parts])
+    text.overflow, text.no_wrap = "ellipsis", True
+    return text
 
 
 def _text(parts: Sequence[tuple[str, Style]]) -> Any:

@@ -51,6 +51,7 @@ def _line(one: Entry) -> list[Cell]:
         "group": console.count(one.members, "model"),
         "sweep": f"sweep, {console.count(one.members, 'trial')}",
         "ablation": f"ablation, {console.count(one.members, 'group')}",
+        "curve": f"curve, {console.count(one.members, 'point')}",
     }
     best = "best " if one.kind == "sweep" else ""
     return [

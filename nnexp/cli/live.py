@@ -9,10 +9,11 @@ from typing import Any, Self
 
 from nnexp.cli import console
 from nnexp.cli.summary import show_summary
+from nnexp.cli.watching import Watching
 from nnexp.errors import Diverged, Interrupted, Terminated
 from nnexp.runs.execute import Reporter
 from nnexp.runs.rundir import RunDir
-from nnexp.train.loop import Pack
+from nnexp.train.loop import Pack, higher_is_better
 from nnexp.train.state import Row, TrainState
 
 
@@ -29,6 +30,7 @@ class Live(Reporter):
         self._seconds: float | None = None
         self._progress: console.Progress | None = None
         self._columns: list[str] = []
+        self._watching: Watching | None = None
         self._begun = 0.0
         self._first = (0, 0)  # epochs and steps that were done before
 
@@ -62,7 +64,9 @@ class Live(Reporter):
             console.note(f"training {models} on {pack.device}{which} → {run.path}")
         primary = (first.metrics or [])[0].component
         has_dev = "dev" in pack.feed.parts
-        columns = ["train/loss", "dev/loss", f"{'dev' if has_dev else 'train'}/{primary}"]
+        watched = f"{'dev' if has_dev else 'train'}/{primary}"
+        columns = ["train/loss", "dev/loss", watched]
+        self._watching = Watching(watched, higher_is_better(first, watched))
         self._columns = list(dict.fromkeys(columns))
         self._progress = console.Progress(-(-pack.updates // len(pack.bounds)), "epoch", self.quiet)
         self._begun, self._first = 0.0, (0, 0)
@@ -75,7 +79,10 @@ class Live(Reporter):
             self._begun, self._first = time.monotonic(), (done, now.step)
         if progress.is_due():
             rows = [m.history[-1] for m in now.members if len(m.history) == done]
-            progress.advance(done, self._speed(done, now.step), self._details(rows, now))
+            speed, details = self._speed(done, now.step), self._details(rows, now)
+            assert self._watching is not None
+            picture = self._watching.picture(now.members, *progress.room)
+            progress.advance(done, speed, details, picture)
 
     def finished(self, run: RunDir, summary: dict[str, Any], seconds: float) -> None:
         self._close()

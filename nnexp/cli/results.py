@@ -87,7 +87,11 @@ def eval_(
 
 def compare(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="A B …", help="All runs, or all groups of runs.")
+        list[Path],
+        typer.Argument(
+            metavar="A B …",
+            help="All runs, or all groups of runs; or runs and CSV files of predictions.",
+        ),
     ],
     metric: Annotated[
         str | None,
@@ -109,9 +113,14 @@ def compare(
 
     Only the primary metric gets a verdict; the others and the cost are shown beside it.
 
+    A model from elsewhere is a CSV file with a row an example: its id as in the run's
+    predictions.csv, and a prediction, the probabilities of all classes (p(NAME), …) or outputs
+    (output_0, …); target and split if it likes.
+
     \b
     Examples:
       nnexp compare runs/constant/… runs/1cycle/…
+      nnexp compare runs/constant/… predictions-of-a-forest.csv
       nnexp compare runs/constant/… runs/1cycle/… --metric loss --margin 0.01
       nnexp compare runs/constant/… runs/1cycle/… --metric "time_to(dev/accuracy >= 0.95)"
       nnexp compare runs/constant/… runs/1cycle/… --metric "time_to(dev/loss <= 0.3, steps)"

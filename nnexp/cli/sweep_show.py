@@ -9,6 +9,7 @@ from typing import Any
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell
+from nnexp.cli.curve import show_curve
 from nnexp.cli.listing import brief
 from nnexp.cli.sweep_summary import show_sweep
 from nnexp.errors import RunError, UsageError
@@ -23,9 +24,9 @@ def sweep_to_json(sweep: SweepDir) -> dict[str, Any]:
     """Its status, what it searches, and what it has found so far."""
     state = sweep.state()
     start = {"path": sweep.path, "status": entry(sweep.path).status}
-    if "ablation" in state:
+    if kind := next((kind for kind in ("ablation", "curve") if kind in state), ""):
         summary = sweep.read(sweep.summary) if sweep.summary.is_file() else None
-        return {**start, "ablation": state["ablation"], "summary": summary}
+        return {**start, kind: state[kind], "summary": summary}
     return {
         **start,
         "sweep": state["sweep"],
@@ -39,6 +40,9 @@ def show_sweep_dir(sweep: SweepDir) -> None:
     console.say_path(sweep.path, "bold")
     if "ablation" in state:
         _show_ablation(sweep, state, status)
+        return
+    if "curve" in state:
+        _show_curve(sweep, state, status)
         return
     facts: list[list[Cell]] = [[(name, "dim"), text] for name, text in _facts(state, status)]
     console.say_table(["", ""], facts, indent=2)
@@ -71,6 +75,25 @@ def _show_ablation(sweep: SweepDir, state: Mapping[str, Any], status: str) -> No
         console.say_verbatim(RunDir(sweep.path).read_text(table))
     if status != "finished":
         console.note(f"go on with: nnexp ablate --resume {sweep.path}", "warning")
+
+
+def _show_curve(sweep: SweepDir, state: Mapping[str, Any], status: str) -> None:
+    """What a curve goes over, and its scores once they are there."""
+    asked = state["curve"]
+    points = brief([point["value"] for point in asked["points"]])
+    facts: list[list[Cell]] = [
+        [("name", "dim"), str(state["name"])],
+        [("what", "dim"), f"curve over {asked['over']}: {points}"],
+        [("status", "dim"), status],
+        [("created", "dim"), str(state["created"])],
+    ]
+    console.say_table(["", ""], facts, indent=2)
+    if status == "finished":
+        from nnexp.search.curve import read_curve
+
+        show_curve(read_curve(sweep))
+    else:
+        console.note(f"go on with: nnexp curve --resume {sweep.path}", "warning")
 
 
 def _facts(state: Mapping[str, Any], status: str) -> Iterator[tuple[str, str]]:

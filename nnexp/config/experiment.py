@@ -139,6 +139,12 @@ class Training(Spec):
     tensorboard: bool = param(
         False, "also write TensorBoard's event files, into each run", also=("tfevents", "events")
     )
+    record_health: bool = param(
+        True,
+        "write health.csv: activations, gradients and updates of each layer, at the ends of as "
+        "many epochs as 5 % of the training time allow; no result changes by it",
+        also=("health", "layer_statistics", "watch"),
+    )
 
     def updates(self, steps_per_epoch: int) -> int:
         """How many updates are planned."""

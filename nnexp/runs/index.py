@@ -25,7 +25,7 @@ TRIALS = "trials.csv"
 class Entry:
     """A line of the list.
 
-    kind: "run", "group", "sweep" or "ablation"; empty for a damaged one.
+    kind: "run", "group", "sweep", "ablation" or "curve"; empty for a damaged one.
     status: a status of a manifest, or "damaged".
     created: ISO 8601; empty if unknown.
     members: how many models it holds, 1 for a run; a sweep's trials that are done; an ablation's
@@ -96,16 +96,17 @@ def _sweep(path: Path) -> Entry:
         rows = [row for home in homes for row in trial_rows(home)]
     except RunError as error:
         return Entry(path.absolute().parent.name, path, problem=str(error))
-    ablation = _mapping(state.get("ablation"))
+    ablation, curve = _mapping(state.get("ablation")), _mapping(state.get("curve"))
+    groups = ablation.get("cells") or curve.get("points")
     scores = [x for row in rows if (x := score_of(row, metric)) is not None]
     better = max if state.get("higher_is_better") is True else min
     return Entry(
         name=_text(state.get("name")) or path.absolute().parent.name,
         path=path,
-        kind="ablation" if ablation else "sweep",
+        kind="ablation" if ablation else "curve" if curve else "sweep",
         status=status,
         created=_text(state.get("created")),
-        members=len(ablation["cells"]) if "cells" in ablation else len(rows),
+        members=len(groups) if groups else len(rows),
         primary=metric,
         value=better(scores, default=None),
     )

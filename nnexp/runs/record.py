@@ -28,6 +28,7 @@ from nnexp.runs.rundir import RunDir
 from nnexp.stats import describe
 from nnexp.train import evaluate
 from nnexp.train.device import suitable_threads
+from nnexp.train.health import COLUMNS, Health
 from nnexp.train.loop import Pack
 from nnexp.train.state import Row, TrainState
 
@@ -214,6 +215,14 @@ def metrics_text(history: Sequence[Row], header: bool = True) -> str:
     return text.getvalue()
 
 
+def health_text(rows: Sequence[Health]) -> str:
+    """health.csv: one row a layer at each epoch that was examined."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerows([COLUMNS, *rows])
+    return text.getvalue()
+
+
 def add_weights(files: Writer, run: RunDir, pack: Pack, now: TrainState, number: int) -> None:
     """model.safetensors (best) and last.safetensors."""
     program = pack.program([number])
@@ -244,10 +253,13 @@ def add_member(
     if baselines:
         result.summary["baselines"] = dict(baselines)
     prepared = pack.feed.tables[pack.feed.split_of[number]]
+    health = now.members[number].health
     with writing() as files:
         files.add_text(run.resolved, dump(experiment.dump()))
         files.add_text(run.metrics, metrics_text(now.members[number].history))
         files.add_json(run.summary, result.summary)
+        if health:
+            files.add_text(run.health, health_text(health))
         if not light:
             arrays, plain = prepared.to_arrays()
             files.add_text(run.predictions, result.predictions)
@@ -256,7 +268,7 @@ def add_member(
             add_weights(files, run, pack, now, number)
             files.add_json(run.preprocessing, plain)
             files.add_tensors(run.preprocessing_tensors, arrays)
-    written = [run.resolved, run.metrics, run.summary]
+    written = [run.resolved, run.metrics, run.summary, *([run.health] if health else [])]
     if not light:
         written += [
             run.predictions, run.model, run.last, run.preprocessing, run.preprocessing_tensors,

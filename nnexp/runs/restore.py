@@ -15,10 +15,11 @@ from nnexp.lazy import torch
 from nnexp.runs.checkpoint import Loaded
 from nnexp.runs.files import sha256
 from nnexp.runs.plan import Plan
+from nnexp.train.health import COLUMNS
 from nnexp.train.loop import Pack
 from nnexp.train.state import MemberState, TrainState
 
-_CHANGEABLE = ("epochs", "checkpoint_seconds", "device", "tensorboard")
+_CHANGEABLE = ("epochs", "checkpoint_seconds", "device", "tensorboard", "record_health")
 """Keys of `training` that a resume may change."""
 
 
@@ -56,6 +57,8 @@ def restore(
         fits = fits and len({tuple(row) for row in rows}) < 2
         fits = fits and all(_is_number(value) for row in rows for value in row.values())
         fits = fits and all(type(row[key]) is int for row in rows for key in ("epoch", "step"))
+        sheets = [row for member in members for row in member.health]
+        fits = fits and all(_is_health(row) for row in sheets)
         pairs = zip(members, starts, strict=False)
         fits = fits and all(_like(member.schedule, start) for member, start in pairs)
     except (ValidationError, LookupError, TypeError, ValueError, ArithmeticError):
@@ -74,6 +77,17 @@ def _like(state: dict[str, Any], start: dict[str, Any]) -> bool:
     return state.keys() == start.keys() and all(
         _is_number(state[key]) or (state[key] is None and value is None)
         for key, value in start.items()
+    )
+
+
+def _is_health(row: list[Any]) -> bool:
+    """Whether it is one layer's row of health.csv."""
+    return (
+        len(row) == len(COLUMNS)
+        and type(row[0]) is int
+        and type(row[1]) is int
+        and isinstance(row[2], str)
+        and all(value is None or isinstance(value, float) for value in row[3:])
     )
 
 

@@ -140,6 +140,11 @@ class RunDir:
         return self.path / "metrics.csv"
 
     @property
+    def health(self) -> Path:
+        """How the layers were at some epochs; there where any was examined."""
+        return self.path / "health.csv"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

@@ -106,7 +106,10 @@ class Curve:
         points = [
             {
                 "value": value,
-                **{s: {**self.described(s, i), "scores": self.scores[s][i]} for s in self.scores},
+                **{
+                    split: {**self.described(split, i), "scores": scores[i].tolist()}
+                    for split, scores in self.scores.items()
+                },
             }
             for i, value in enumerate(self.values)
         ]
@@ -133,7 +136,9 @@ class Curve:
         return text.getvalue()
 
 
-def start(config: Config, out: Path, choices: Choices, progress: Progress) -> tuple[SweepDir, Curve]:
+def start(
+    config: Config, out: Path, choices: Choices, progress: Progress
+) -> tuple[SweepDir, Curve]:
     """Train every point.
 
     Raises ConfigError with every problem of any point, UsageError, DataError, RunError,
@@ -243,7 +248,9 @@ def verdict(found: Curve) -> str:
     if found.over == "data":
         return _gain(found, split, last - 1, last)
     judge = found.scores.get("dev", found.scores[split])
-    means = np.array([row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in judge])
+    means = np.array(
+        [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in judge]
+    )
     if not np.isfinite(means).any():
         return ""
     best = int(np.nanargmax(means) if found.higher_is_better else np.nanargmin(means))
@@ -273,12 +280,12 @@ def _difference(found: Curve, split: str, a: int, b: int) -> tuple[str, bool, bo
     if min(len(x), len(y)) < 2:
         return "an unknown amount", False, False
     estimate = welch(x, y)
-    worse = (estimate.value < 0) == found.higher_is_better
+    worse = (estimate.difference < 0) == found.higher_is_better
     ends = estimate.interval(bounds=difference_bounds(found.metric))
     if ends is None:
-        return f"{abs(estimate.value):.3g}", worse, estimate.value != 0
-    low, high = sorted(ends if estimate.value >= 0 else (-ends[0], -ends[1]))
-    return f"{abs(estimate.value):.3g} [{low:.3g}, {high:.3g}]", worse, ends[0] * ends[1] > 0
+        return f"{abs(estimate.difference):.3g}", worse, estimate.difference != 0
+    low, high = sorted(ends if estimate.difference >= 0 else (-ends[0], -ends[1]))
+    return f"{abs(estimate.difference):.3g} [{low:.3g}, {high:.3g}]", worse, ends[0] * ends[1] > 0
 
 
 def _notes(resolved: Experiment, choices: Choices) -> list[str]:

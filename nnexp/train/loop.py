@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from nnexp.components.schedules import Progress
 from nnexp.config.experiment import EarlyStopping, Experiment
 from nnexp.lazy import torch
-from nnexp.train import evaluate, state, step
+from nnexp.train import evaluate, health, state, step
 from nnexp.train.blueprint import Signature
 from nnexp.train.feed import Feed, at, batch_bounds
 from nnexp.train.from_data import SAMPLE, start_from_data, takes_data
@@ -27,6 +27,7 @@ class Pack:
     feed: Feed
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)  # the processes that train it together
+    records_health: bool = False  # whether the members' states get it, now and then
 
     def program(self, rows: Sequence[int]) -> Program:
         """The compiled network of some of the members."""
@@ -102,10 +103,14 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
         epoch, done = divmod(now.step, len(bounds))
         order = working.order(pack.feed, epoch, rows, size)
         visited = at(index, order)
+        examined = pack.records_health and health.is_due(epoch + 1, len(bounds), size)
+        before = None  # the parameters before the epoch's last update
         for start, stop in bounds[done:]:
             lr, momentum = step.rates(program, members, Progress(now.step, len(bounds), planned))
             first, end = pack.ranks.share(start, stop)
             x, y = pack.feed.gather(visited[:, first:end], program.size)
+            if examined and (stop == bounds[-1][1] or now.step + 1 == planned):
+                before = working.params.clone()
             losses = working.step(x, y, now.step, lr, momentum, first - start, stop - start)
             if program.sampler.watches:
                 program.sampler.observe(working.sampler_state, order[:, start:stop], losses)
@@ -121,6 +126,10 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
             pack, program, working, rows, samples, now.step - epoch * len(bounds), size
         )
         working.tensors["loss_sum"].zero_()
+        if examined:
+            _examine(
+                members, program, working.tensors, before, pack.feed, index, (epoch + 1, now.step)
+            )
         lrs = lr.flatten().tolist() if isinstance(lr, torch.Tensor) else [lr] * len(rows)
         for number, (member, row) in enumerate(zip(members, found, strict=True)):
             member.history.append({"epoch": epoch + 1, "step": now.step, "lr": lrs[number], **row})
@@ -133,6 +142,21 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
         hooks.epoch(now)
         if now.active and pack.ranks.agreed(hooks.pause(), pack.device):
             hooks.checkpoint(now)
+
+
+def _examine(
+    members: Sequence[MemberState],
+    program: Program,
+    tensors: dict[str, torch.Tensor],
+    before: torch.Tensor | None,
+    feed: Feed,
+    index: torch.Tensor,
+    moment: tuple[int, int],
+) -> None:
+    """Record the layers' health; see `health.examine`."""
+    sheets = health.examine(program, tensors, before, feed, index, moment)
+    for member, sheet in zip(members, sheets, strict=True):
+        member.health += sheet
 
 
 def _train_sample(pack: Pack, index: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from nnexp.config.experiment import Experiment
 from nnexp.lazy import torch
+from nnexp.train.health import Health
 from nnexp.train.program import Program
 
 Status = Literal["training", "finished", "stopped", "pruned", "diverged"]
@@ -21,7 +22,8 @@ class MemberState:
     status: "stopped" ended early by early stopping or its schedule, "pruned" by a search.
     best: best monitored value so far (smoothed if asked for), best_epoch its epoch, from 1.
     bad: epochs since then. average: the running average of the monitored metric and its weight.
-    schedule: the schedule's state. history: one row an epoch, as metrics.csv.
+    schedule: the schedule's state. history: one row an epoch, as metrics.csv. health: one row a
+    layer at the epochs that were examined, as health.csv.
     """
 
     status: Status = "training"
@@ -32,6 +34,7 @@ class MemberState:
     average_weight: float = 0.0
     schedule: dict[str, Any] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
+    health: list[Health] = field(default_factory=list)
 
 
 @dataclass

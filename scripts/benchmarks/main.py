@@ -18,7 +18,7 @@ from rich.table import Table
 from . import memory, startup
 from .results import Figure, Found, Timing
 
-SECTIONS = ("speed", "startup", "memory", "augmentation", "words", "sweep")
+SECTIONS = ("speed", "startup", "memory", "augmentation", "words", "sweep", "health")
 DEFAULT = ("speed", "startup")
 
 
@@ -90,6 +90,10 @@ def _measure(section: str, options: argparse.Namespace) -> Found:
         from . import words
 
         return words.measure(rounds, quick, options.threads)
+    if section == "health":
+        from . import health
+
+        return health.measure(rounds, quick, options.threads)
     if section == "sweep":
         from . import sweep
 

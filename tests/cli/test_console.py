@@ -127,7 +127,7 @@ def _state(losses: list[list[float]], active: list[int]) -> Any:
 
 
 def _pack(members: int) -> Any:
-    metric = SimpleNamespace(component="accuracy")
+    metric = SimpleNamespace(component="accuracy", higher_is_better=True)
     training = SimpleNamespace(epochs=3)
     one = SimpleNamespace(metrics=[metric], training=training)
     feed = SimpleNamespace(parts=["train", "dev"])

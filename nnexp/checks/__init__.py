@@ -1,0 +1,1 @@
+"""Checks before training: the look that would have shown the mistake."""

@@ -1,0 +1,194 @@
+"""Whether the data are what they should be. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from nnexp.checks.columns import correlated, giveaways, repeated
+from nnexp.checks.parts import alike, twins
+from nnexp.checks.verdict import Verdict, judged
+from nnexp.components.preprocessing.columns import shown
+from nnexp.components.table import Table
+from nnexp.config.experiment import Experiment
+from nnexp.data.prepare import Prepared
+
+ROWS = 20_000
+"""Most examples of a part that are looked at, evenly spaced."""
+NUMBERS = 20_000_000
+"""About as many numbers of a part are read for that."""
+COLUMNS = 500
+"""Most columns of numbers that are compared with each other and with the target."""
+
+_RARE = 5
+_UNEVEN = 20.0
+_SURE = 0.99
+
+
+def check_data(experiment: Experiment, table: Table, prepared: Prepared) -> list[Verdict]:
+    """A verdict on each property of an experiment's data, which are only read.
+
+    experiment: resolved; prepared: its table, split and preprocessed.
+    """
+    parts = {part: _spread(rows, table) for part, rows in prepared.parts.items()}
+    reads = bool(table.sequences) or table.task == "words"
+    found: list[Verdict] = []
+    if not (table.features.is_image or reads or table.task == "dense"):
+        found += _columns(table, parts["train"])
+    if not (reads or table.task == "dense"):
+        found.append(_giveaway(table, prepared, parts["train"]))
+    if table.task != "words":
+        found.append(twins(table.features, parts))
+    if not reads and {"dev", "test"} <= parts.keys():
+        found.append(alike(experiment.data.split, table, prepared, parts["dev"], parts["test"]))
+    found += _balance(experiment, prepared)
+    if not reads:
+        found.append(_input_scale(prepared))
+    if table.task == "regression":
+        found.append(_target_scale(prepared))
+    return found
+
+
+def _spread(rows: np.ndarray, table: Table) -> np.ndarray:
+    """At most so many of the rows as are quickly looked at, evenly spaced."""
+    most = max(200, min(ROWS, NUMBERS // max(table.features.width, 1)))
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def _columns(table: Table, rows: np.ndarray) -> Iterator[Verdict]:
+    features = table.features.rows(rows)
+    numbers, texts = features.flat(), features.categorical
+    names = [*features.names, *features.categorical_names]
+    yield _missing(numbers, texts, names)
+    yield _constant(numbers, texts, names)
+    few = numbers[:, :COLUMNS]
+    same = repeated(few, texts, [*features.names[:COLUMNS], *features.categorical_names])
+    yield judged(
+        "duplicated columns",
+        shown([f"{a} = {b}" for a, b in same]) if same else "none",
+        look=bool(same),
+        advice="drop one of each pair: it adds weights, and nothing to learn from",
+    )
+    near = [pair for pair in correlated(few, names) if pair[:2] not in same]
+    yield judged(
+        "correlated columns",
+        shown([f"{a} and {b} ({r:.4f})" for a, b, r in near]) if near else "none above 0.999",
+        look=bool(near),
+        advice="drop one of each pair, or use `pca`: their weights can't be told apart",
+    )
+
+
+def _missing(numbers: np.ndarray, texts: np.ndarray, names: Sequence[str]) -> Verdict:
+    shares = [*np.isnan(numbers).mean(0), *(texts == None).mean(0)]  # noqa: E711
+    by_name = {name: share for name, share in zip(names, shares, strict=True) if share}
+    most = [name for name, share in by_name.items() if share > 0.5]
+    return judged(
+        "missing values",
+        shown([f"{share:.1%} of {name}" for name, share in by_name.items()]) if by_name else "none",
+        look=bool(most),
+        fail=any(share == 1.0 for share in by_name.values()),
+        advice=f"{shown(most)}: hardly anything is there; drop it (`data.source.drop`), or see "
+        "whether the file was read as it was meant",
+    )
+
+
+def _constant(numbers: np.ndarray, texts: np.ndarray, names: Sequence[str]) -> Verdict:
+    same = [len(np.unique(column[~np.isnan(column)])) < 2 for column in numbers.T]
+    same += [len(set(column.tolist())) < 2 for column in texts.T]
+    found = [name for name, is_constant in zip(names, same, strict=True) if is_constant]
+    return judged(
+        "constant columns",
+        f"{shown(found)} ({len(found)} of {len(names)})" if found else "none",
+        look=bool(found),
+        fail=bool(names) and len(found) == len(names),
+        advice="drop them, or see whether the file was read as it was meant",
+    )
+
+
+def _giveaway(table: Table, prepared: Prepared, rows: np.ndarray) -> Verdict:
+    count = min(len(rows), 5000)
+    some = rows[np.arange(count) * len(rows) // count]
+    features = table.features.rows(some)
+    width = min(features.width, COLUMNS)
+    names = [*features.labels[:width], *features.categorical_names]
+    found = []
+    if len(names) > 1:  # a single column is all that there is to learn from
+        targets = prepared.original[some].reshape(count, -1)
+        numbers = features.flat()[:, :width]
+        found = giveaways(numbers, features.categorical, targets, table.task != "regression")
+    sure = [names[place] for place, share in found if share >= _SURE]
+    near = [f"{names[place]} ({share:.1%})" for place, share in found]
+    return judged(
+        "target in a column",
+        f"told by {shown(near)} alone" if found else "no column tells it alone",
+        look=bool(found),
+        fail=bool(sure),
+        advice="will you know it when you predict? If not, leave it out (`data.source.drop`)",
+    )
+
+
+# -- targets and inputs ----------------------------------------------------------------------------
+
+
+def _balance(experiment: Experiment, prepared: Prepared) -> Iterator[Verdict]:
+    counts, classes = prepared.pipeline.class_counts, prepared.classes
+    if counts is None or classes is None or experiment.task == "words":
+        return
+    seen = np.array(counts)
+    absent = [classes[i] for i in np.flatnonzero(seen == 0)]
+    rare = [f"{classes[i]} ({seen[i]})" for i in np.flatnonzero((seen > 0) & (seen < _RARE))]
+    uneven = seen.max() / max(seen[seen > 0].min(), 1)
+    weighed = experiment.loss is not None and experiment.loss.class_weights is not None
+    text = f"from {seen.min():,} to {seen.max():,} examples a class in training"
+    if absent or rare:
+        text += f"; {'none' if absent else 'few'} of {shown(absent or rare)}"
+    many = experiment.task == "dense" or bool(prepared.pipeline.codes and len(classes) > 20)
+    yield judged(
+        "class balance",
+        text,
+        look=not many and (bool(absent or rare) or (uneven > _UNEVEN and not weighed)),
+        fail=not many and bool(absent) and len(absent) >= len(classes) - 1,
+        advice="split by class (`split: {stratify: true}`), collect more of the rare classes, or "
+        "weigh them (`loss.class_weights: balanced`); judge by balanced_accuracy",
+    )
+
+
+def _input_scale(prepared: Prepared) -> Verdict:
+    rows = prepared.parts["train"]
+    rows = rows[np.arange(min(len(rows), 2000)) * len(rows) // min(len(rows), 2000)]
+    x = np.asarray(prepared.gather(rows), np.float64).reshape(len(rows), -1)
+    if prepared.pipeline.codes:
+        x = x[:, np.array(prepared.pipeline.codes) == 0]
+    if not x.shape[1]:
+        return Verdict("input scale", "pass", "codes only, which an embedding takes")
+    size, spread = np.sqrt(np.square(x).mean(0)), x.std(0)
+    varies = spread[spread > 0]
+    apart = (
+        float(varies.max() / varies.min())
+        if len(varies) and len(prepared.input_shape) == 1
+        else 1.0
+    )
+    return judged(
+        "input scale",
+        f"root mean square up to {size.max():.3g}; columns' deviations differ {apart:.3g}-fold",
+        look=bool(size.max() > 20) or apart > 1000,
+        fail=bool(size.max() > 1000),
+        advice="bring the inputs to one scale: add `standardize` (or `min_max`) to `preprocessing`",
+    )
+
+
+def _target_scale(prepared: Prepared) -> Verdict:
+    train = np.asarray(prepared.targets[prepared.parts["train"]], np.float64)
+    size, spread = float(np.sqrt(np.square(train).mean())), train.std(0)
+    return judged(
+        "target scale",
+        f"root mean square {size:.3g}, deviation {shown([f'{s:.3g}' for s in spread])}",
+        look=size > 20 or bool((spread < 1e-3).any()),
+        fail=bool((spread == 0).all()),
+        advice="`data.scale_target: true` learns the standardized target; one that is constant "
+        "leaves nothing to learn",
+    )

@@ -1,0 +1,106 @@
+"""The learning-rate range test: the loss while the rate rises from update to update."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnexp.checks.subject import Subject
+from nnexp.checks.verdict import Verdict, judged
+
+LOWEST, HIGHEST = 1e-7, 100.0
+UPDATES = 120
+SECONDS = 3.0
+"""Time that the test is to take, at most: by fewer updates if need be."""
+
+_SMOOTH = 0.8
+_DIVERGED = 2.0
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """How the loss went while the learning rate rose.
+
+    rates, losses: of each update, the losses smoothed. low, high: bounds for the learning rate,
+    from where the loss falls to where it falls no more; None if it never fell. diverged: the rate
+    at which the loss had left; None if it never did.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    low: float | None
+    high: float | None
+    diverged: float | None
+
+
+def range_test(subject: Subject) -> RangeTest | None:
+    """Train a copy while the rate rises from 1e-7 to 100; None for an optimizer without a rate.
+
+    Source: Smith (2017), "Cyclical learning rates for training neural networks".
+    """
+    optimizer = subject.experiment.optimizer
+    if optimizer.full_batch or optimizer.judges or optimizer.curved is not None:
+        return None
+    program = subject.program([subject.experiment])
+    working = subject.working(program)
+    count, done, begun = UPDATES, 0, time.monotonic()
+    rates, losses = [], []
+    average = weight = 0.0
+    rate = LOWEST
+    while rate <= HIGHEST * 1.0001:
+        x, y = subject.batch(subject.pack.batch, draw=100 + done)
+        loss = float(working.step(x, y, done, rate, None).double().mean())
+        done += 1
+        average = _SMOOTH * average + (1 - _SMOOTH) * loss
+        weight = _SMOOTH * weight + (1 - _SMOOTH)
+        rates.append(rate)
+        losses.append(average / weight)
+        if not math.isfinite(loss) or losses[-1] > 4 * losses[0] + 1e-6:
+            break
+        if done == 5:  # a slow network gets fewer updates, each of them a larger step of the rate
+            each = (time.monotonic() - begun) / done
+            count = max(40, min(UPDATES, int(SECONDS / max(each, 1e-9))))
+        rate *= (HIGHEST / LOWEST) ** (1 / count)
+    return judge_curve(rates, losses)
+
+
+def judge_curve(rates: list[float], losses: list[float]) -> RangeTest:
+    """What a range test's curve says."""
+    values = np.array(losses)
+    finite = np.where(np.isfinite(values), values, np.inf)
+    early = finite[: max(10, len(finite) // 4)]  # so small are the rates that nothing changes
+    start = float(np.median(finite[:10]))
+    noise = 3 * float(np.std(early)) if np.isfinite(early).all() else 0.0
+    lowest = int(finite.argmin())
+    fall = start - float(finite[lowest])
+    low = high = None
+    if fall > max(noise, 0.02 * abs(start)):
+        falling = np.flatnonzero(finite[: lowest + 1] <= start - 0.1 * fall)
+        low, high = rates[int(falling[0])], rates[lowest] / 3
+        low = min(low, high)
+    after = np.flatnonzero(finite[lowest:] > max(_DIVERGED * start, start + 2 * noise))
+    left = rates[lowest + int(after[0])] if len(after) else None
+    return RangeTest(tuple(rates), tuple(losses), low, high, left)
+
+
+def check_rate(subject: Subject, found: RangeTest | None) -> Verdict:
+    """A verdict on the config's learning rate, by a range test."""
+    name, optimizer = "learning rate", subject.experiment.optimizer
+    if found is None:
+        return Verdict(name, "pass", f"{optimizer.component} finds its steps itself")
+    lr = optimizer.lr
+    if found.low is None or found.high is None:
+        return Verdict(
+            name, "look", "the loss falls at no rate", "see the other checks: it may not learn"
+        )
+    too_high = found.diverged is not None and lr > found.diverged
+    return judged(
+        name,
+        f"{lr:g}; the loss falls fastest between {found.low:.1e} and {found.high:.1e}",
+        look=too_high or lr > 10 * found.high or lr < found.low / 30,
+        fail=(found.diverged is not None and lr > 10 * found.diverged) or lr < found.low / 1000,
+        advice=f"`optimizer.lr` between {found.low:.1e} and {found.high:.1e} promises more",
+    )

@@ -1,0 +1,225 @@
+"""The parts of a report that are about runs and groups: scores, curves, predictions, config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnexp.analysis.results import Result
+from nnexp.analysis.scores import bounds_of
+from nnexp.errors import count
+from nnexp.report import charts, evidence
+from nnexp.report.config_table import config_table
+from nnexp.report.html import Content, Html, cards, folded, join, section, table, tag
+from nnexp.report.numbers import duration, interval, spread, value
+from nnexp.stats import describe
+
+PARTS = ("train", "dev", "test")
+_PANELS = 6
+"""Target columns of a regression that have a picture."""
+
+Named = Mapping[str, Result]
+"""Runs or groups by what the page calls them."""
+
+
+def one_result(result: Result) -> Iterator[Html]:
+    """The sections about one run or one group."""
+    yield section("Scores", scores(result), baselines(result))
+    yield from looks({"": result})
+    yield section("Config", config_table([result]))
+    yield section("Origin", origin(result))
+
+
+def looks(named: Named) -> Iterator[Html]:
+    """The pictures of one or more runs or groups."""
+    histories = {name: [evidence.history(run) for run in r.runs] for name, r in named.items()}
+    first = next(iter(named.values()))
+    yield section("Learning curves", *_curves(histories, str(first.summary.get("primary"))))
+    yield section("Schedule as it ran", cards(list(_courses(histories))))
+    found = [figure for name, r in named.items() for figure in predictions(name, r)]
+    yield section("Predictions", cards([figure for figure in found if figure]))
+    yield section("Layers over time", *(layers(name, r) for name, r in named.items()))
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def scores(result: Result) -> Html:
+    """Every metric on every part; of a group mean ± standard deviation and the 95 % interval."""
+    summary = result.summary
+    parts = [part for part in PARTS if summary.get(part)]
+    if not parts:
+        return tag("p", "No scores: ", result.status, class_="bad")
+    last, primary = parts[-1], summary.get("primary")
+    head: list[Content] = ["", *parts]
+    head += [f"95 % interval ({last})"] if result.members else []
+    rows = []
+    for metric in sorted(summary[last], key=lambda name: name != primary):
+        cells: list[Content] = [metric]
+        cells += [_score(result, part, metric) for part in parts]
+        if result.members:
+            cells.append(interval(_described(result, last, metric)["interval"]))
+        bold = metric == primary
+        rows.append([tag("b", cell) if bold else cell for cell in cells])
+    return join([table(head, rows), *_told(result)])
+
+
+def _score(result: Result, part: str, metric: str) -> str:
+    if result.members:
+        return spread(_described(result, part, metric))
+    return value(result.value(part, metric))
+
+
+def _described(result: Result, part: str, metric: str) -> dict[str, Any]:
+    return describe([run.value(part, metric) for run in result.runs], bounds_of(metric))
+
+
+def _told(result: Result) -> Iterator[Html]:
+    """How the scores came about, and what is wrong with them."""
+    summary, diverged = result.summary, sum(run.status == "diverged" for run in result.runs)
+    if result.members:
+        varies = str(result.manifest.get("varies", "seed"))
+        text = f"{count(len(result.members), 'model')} that differ in their {varies}: "
+        yield tag(
+            "p", text + "mean ± standard deviation; the interval is of the mean", class_="sub"
+        )
+        if diverged:
+            yield tag(
+                "p", f"{diverged} of {len(result.members)} members diverged", class_="warning"
+            )
+        return
+    epochs, best = summary.get("epochs"), summary.get("best_epoch")
+    parts = [count(epochs, "epoch") if isinstance(epochs, int) else ""]
+    parts += [f"best epoch {best}" if best != epochs else ""]
+    parts += ["stopped early" if summary.get("stopped_early") else ""]
+    yield tag("p", ", ".join(filter(None, parts)), class_="sub")
+    if diverged:
+        yield tag("p", "The run diverged.", class_="warning")
+
+
+def baselines(result: Result) -> Html:
+    """The primary metric of simple models of the same data, if they were asked for."""
+    found = result.summary.get("baselines")
+    if not isinstance(found, Mapping) or not found:
+        return Html("")
+    primary = str(result.summary.get("primary"))
+    parts = [part for part in PARTS if result.summary.get(part)]
+    rows = [
+        (name, *(value((scored.get(part) or {}).get(primary)) for part in parts))
+        for name, scored in found.items()
+    ]
+    return table([f"baselines: {primary}", *parts], rows)
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def _curves(histories: charts.Histories, primary: str) -> list[Content]:
+    """Loss and primary metric; the others when they are asked for."""
+    columns = {c for group in histories.values() for history in group for c in history}
+    found = [c.partition("/")[2] for c in sorted(columns) if c.partition("/")[0] in PARTS]
+    metrics = [m for m in dict.fromkeys(["loss", primary, *found]) if m in found]
+    drawn = {m: charts.curves(histories, m) for m in metrics}
+    first = [drawn[m] for m in metrics if m in ("loss", primary) and drawn[m]]
+    rest = [drawn[m] for m in metrics if m not in ("loss", primary) and drawn[m]]
+    return [cards(first), folded("Other metrics", cards(rest))]
+
+
+def _courses(histories: charts.Histories) -> Iterator[Html]:
+    columns = dict.fromkeys(c for group in histories.values() for history in group for c in history)
+    for column in columns:
+        if "/" not in column and column not in ("epoch", "step"):
+            drawn = charts.course(histories, column)
+            if drawn:
+                yield drawn
+
+
+def predictions(name: str, result: Result) -> Iterator[Html]:
+    """Confusion matrix and reliability of classes, predicted against true values, labels."""
+    split, runs = evidence.judged_split(result), evidence.scored(result)
+    title = f"{name}: {{}} ({split})" if name else f"{{}} ({split})"
+    yield from _classes(title, [evidence.classified(run, split) for run in runs])
+    values = [found for run in runs if (found := evidence.valued(run, split))]
+    for column in list(values[0])[:_PANELS] if values else ():
+        target, guess = (np.concatenate([found[column][i] for found in values]) for i in (0, 1))
+        yield charts.scatter(target, guess, title.format(column), len(values))
+    labels = [counts for run in runs if (counts := evidence.labelled(run, split))]
+    if labels:
+        sums = {key: np.sum([counts[key] for counts in labels], axis=0) for key in labels[0]}
+        yield charts.by_label(sums, title.format("by label"))
+
+
+def _classes(title: str, found: Sequence[evidence.Classified | None]) -> Iterator[Html]:
+    """What models say of examples that have a class."""
+    told = [one for one in found if one is not None]
+    told = [one for one in told if one.classes == told[0].classes]
+    if not told:
+        return
+    classes, counts = told[0].classes, np.sum([one.counts for one in told], axis=0)
+    heat = charts.confusion(counts, classes, title.format("confusion matrix"), len(told))
+    is_wide = 12 < len(classes) <= charts.CLASSES
+    yield tag("div", heat, class_="span") if is_wide else heat
+    yield charts.by_class(counts, classes, title.format("by class"))
+    sure = [one.sureness for one in told if one.sureness is not None]
+    if sure:
+        yield charts.reliability(sure, title.format("reliability"))
+
+
+def layers(name: str, result: Result) -> Html:
+    """Statistics of activations and gradients by layer, if they were recorded."""
+    epochs, found = evidence.health(result)
+    if not found:
+        return Html("")
+    if len(epochs) == 1:
+        return join([tag("h3", name) if name else None, charts.layer_table(epochs[0], found)])
+    drawn = [charts.layers(statistic, epochs, by_layer) for statistic, by_layer in found.items()]
+    names = list(next(iter(found.values())))
+    return join(
+        [
+            tag("h3", name) if name else None,
+            charts.layer_legend(names),
+            cards(list(filter(None, drawn))),
+        ]
+    )
+
+
+# -- where it comes from ---------------------------------------------------------------------------
+
+
+def origin(result: Result) -> Html:
+    """When, where and on what it was trained."""
+    manifest = result.manifest
+    data, split = _mapping(manifest.get("data")), _mapping(result.runs[0].manifest.get("split"))
+    counts = ", ".join(f"{part} {n:,}" for part, n in _mapping(split.get("counts")).items())
+    versions = {"nnexp": manifest.get("nnexp"), **_mapping(manifest.get("versions"))}
+    parameters = manifest.get("parameters", result.runs[0].manifest.get("parameters"))
+    seconds, rows = manifest.get("seconds"), data.get("rows")
+    facts = {
+        "folder": str(result.path),
+        "status": result.status,
+        "created": str(manifest.get("created") or ""),
+        "took": duration(seconds) if isinstance(seconds, int | float) else "",
+        "device": str(manifest.get("device_name") or manifest.get("device") or ""),
+        "parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
+        "examples": (f"{rows:,} ({counts})" if counts else f"{rows:,}") if rows else counts,
+        "data": str(data.get("fingerprint") or "")[:16],
+        "options": " ".join(f"--set {text}" for text in manifest.get("overrides") or ()),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items() if number),
+        "commit": str(manifest.get("git_commit") or ""),
+    }
+    return table(("", ""), [pair for pair in facts.items() if pair[1]], left=(0, 1))
+
+
+def heading(names: Sequence[str], about: str) -> Html:
+    """The top of the page."""
+    return tag("header", tag("h1", " · ".join(names)), tag("p", about, class_="sub"))
+
+
+def name_of(result: Result) -> str:
+    return str(result.config.get("name") or result.path.resolve().name)
+
+
+def _mapping(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}

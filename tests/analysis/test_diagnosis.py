@@ -1,0 +1,417 @@
+"""Diagnoses of small run directories whose faults are planted, and their numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from nnexp.analysis import bias_variance as bv
+from nnexp.analysis.calibrated import calibrate, calibration_error, fit_temperature
+from nnexp.analysis.curves import FLAT, IMPROVING, WORSENING, direction, onset, smoothed, trend
+from nnexp.analysis.diagnosis import Diagnosis, diagnose
+from nnexp.analysis.remark import Remark
+from nnexp.errors import DamagedRun, UsageError
+
+Write = Callable[..., Path]
+
+TABLE = [
+    (0.01, 0.11, bv.HIGH_VARIANCE),
+    (0.15, 0.16, bv.HIGH_BIAS),
+    (0.15, 0.30, bv.HIGH_BOTH),
+    (0.005, 0.01, bv.LOW_BOTH),
+]
+"""The documents' table: train error, dev error and the verdict."""
+
+
+def remark(found: Diagnosis, topic: str) -> Remark:
+    return next(one for one in found.remarks if one.topic == topic)
+
+
+def rows(error: float, count: int = 1000) -> list[dict[str, Any]]:
+    """Rows of predictions.csv of which such a share is wrong."""
+    wrong = round(error * count)
+    return [
+        {
+            "split": "dev",
+            "id": f"e{i}",
+            "target": "abc"[i % 3],
+            "prediction": "abc"[(i + (i < wrong)) % 3],
+            "loss": 2.0 if i < wrong else 0.1,
+        }
+        for i in range(count)
+    ]
+
+
+def errors(train: float, dev: float, count: int = 1000) -> dict[str, Any]:
+    """Keywords of `write_run` for a classifier with these errors."""
+    parts = {
+        part: {"accuracy": 1 - e, "error": e, "loss": e}
+        for part, e in (("train", train), ("dev", dev))
+    }
+    split = {"counts": {"train": 10 * count, "dev": count, "test": count}}
+    return {"rows": rows(dev, count), "manifest": {"split": split}} | parts
+
+
+def write_history(path: Path, **columns: Any) -> Path:
+    """metrics.csv with these columns; `_` stands for `/`."""
+    names = {name.replace("_", "/", 1): values for name, values in columns.items()}
+    length = len(next(iter(names.values())))
+    with (path / "metrics.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["epoch", *names])
+        lines.writerows(zip(range(1, length + 1), *names.values(), strict=True))
+    return path
+
+
+# -- bias and variance -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("train", "dev", "verdict"), TABLE)
+def test_the_documents_four_verdicts(run: Write, train: float, dev: float, verdict: str) -> None:
+    assert bv.four_verdicts(train, dev) == verdict
+    found = remark(diagnose(run("a", **errors(train, dev))), bv.TOPIC)
+    assert found.verdict == verdict
+    assert found.advice
+    assert found.numbers["bias"] == pytest.approx(train)
+    assert found.numbers["variance"] == pytest.approx(dev - train)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_verdict_depends_on_the_two_gaps_only(train: float, dev: float, best: float) -> None:
+    found = bv.four_verdicts(train, dev, best)
+    assert ("bias" in found and found != bv.HIGH_VARIANCE) or train - best < bv.HIGH + 1e-9
+    assert (found in (bv.HIGH_BIAS, bv.HIGH_BOTH)) == (round(train - best, 12) >= bv.HIGH)
+    assert (found in (bv.HIGH_VARIANCE, bv.HIGH_BOTH)) == (round(dev - train, 12) >= bv.HIGH)
+
+
+def test_what_people_reach_takes_the_bias_away(run: Write) -> None:
+    path = run("a", **errors(0.15, 0.16))
+    assert remark(diagnose(path), bv.TOPIC).verdict == bv.HIGH_BIAS
+    found = remark(diagnose(path, best_possible=0.14), bv.TOPIC)
+    assert found.verdict == bv.LOW_BOTH
+    assert found.numbers["best_possible_source"] == "as given"
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_a_best_possible_error_that_is_none(run: Write, value: float) -> None:
+    with pytest.raises(UsageError, match="--best-possible: should be an error of 0 or more"):
+        diagnose(run("a", **errors(0.1, 0.1)), value)
+
+
+@pytest.mark.parametrize(("baseline", "best"), [(0.93, 0.07), (0.6, 0.0)])
+def test_a_baseline_tells_what_is_possible_if_it_is_better(
+    run: Write, baseline: float, best: float
+) -> None:
+    part = {"accuracy": baseline}
+    known = {"logistic": {"train": part, "dev": part, "parameters": 9}}
+    found = remark(diagnose(run("a", **errors(0.15, 0.16), baselines=known)), bv.TOPIC)
+    assert found.numbers["best_possible"] == pytest.approx(best)
+    assert ("logistic" in found.text) == (best > 0)
+
+
+def test_a_gap_of_one_example_may_be_chance(run: Write) -> None:
+    found = remark(diagnose(run("a", **errors(0.0, 1 / 30, count=30))), bv.TOPIC)
+    assert found.verdict == "low bias, perhaps high variance"
+    low, high = found.numbers["variance_interval"]
+    assert low < 0 < high
+    assert "Chance" in found.advice
+
+
+def test_a_regression_is_held_against_the_mean_of_its_targets(run: Write) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.normal(0, 10, 400)
+    off = rng.normal(0, 3, 400)
+    table = [
+        {"split": "dev", "id": i, "target": y, "prediction": y + e, "loss": e * e}
+        for i, (y, e) in enumerate(zip(target, off, strict=True))
+    ]
+    rmse = float(np.sqrt((off**2).mean()))
+    summary = {"task": "regression", "primary": "rmse", "train": {"rmse": 0.01}}
+    found = diagnose(run("a", table, {"rmse": rmse}, dev={"rmse": rmse}, **summary))
+    told = remark(found, bv.TOPIC)
+    assert told.verdict == bv.HIGH_VARIANCE
+    assert told.numbers["high_from"] == pytest.approx(0.02 * target.std())
+    assert all(one.topic != "calibration" for one in found.remarks)
+
+
+def test_metrics_that_are_no_error(run: Write) -> None:
+    known = {"loss": 1.0}
+    path = run("a", rows(0.1), known, dev=known, primary="loss", task="words")
+    found = remark(diagnose(path), bv.TOPIC)
+    assert found.grade == "unknown"
+    assert "the first: loss" in found.text
+
+
+def test_a_group_is_judged_over_its_members(group: Write) -> None:
+    members = [errors(0.01 + 0.001 * i, 0.11 + 0.002 * i) for i in range(4)]
+    path = group("g", members)
+    summary = json.loads((path / "summary.json").read_text())
+    summary |= {"dev": summary["test"]}
+    (path / "summary.json").write_text(json.dumps(summary))
+    found = remark(diagnose(path), bv.TOPIC)
+    assert found.verdict == bv.HIGH_VARIANCE
+    assert len(found.numbers["members"]) == 4
+    assert found.numbers["train_error"] == pytest.approx(0.0115)
+    assert "±" in found.text
+
+
+# -- curves ----------------------------------------------------------------------------------------
+
+EPOCHS = np.arange(1.0, 101.0)
+FALLING = np.exp(-EPOCHS / 40)
+
+
+def u_curve(lowest: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    noise = np.random.default_rng(lowest).normal(0, 0.003, 100)
+    return 0.5 + ((EPOCHS - lowest) / 100) ** 2 + noise
+
+
+@pytest.mark.parametrize("lowest", [20, 40, 60])
+def test_overfitting_began_where_it_was_planted(run: Write, lowest: int) -> None:
+    found = onset(EPOCHS, FALLING, u_curve(lowest))
+    assert found.overfits
+    assert abs(found.epoch - lowest) <= 8
+    path = run("a", **errors(0.01, 0.05))
+    write_history(path, train_loss=FALLING, dev_loss=u_curve(lowest))
+    told = remark(diagnose(path), "overfitting")
+    assert told.verdict == f"began at epoch {found.epoch}"
+    assert "early_stopping" in told.advice
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_noise_alone_is_no_overfitting(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(0, 0.02, 100)
+    assert not onset(EPOCHS, FALLING, FALLING + 0.1 + noise).overfits
+    assert not onset(EPOCHS, FALLING, 0.5 + noise).overfits
+
+
+def test_a_rise_of_both_losses_is_no_overfitting() -> None:
+    assert not onset(EPOCHS, u_curve(50), u_curve(50)).overfits
+
+
+def test_smoothing_is_a_moving_average() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    expected = [values[i : i + 5].mean() for i in range(26)]
+    np.testing.assert_allclose(smoothed(values, 5), expected)
+
+
+def test_a_trend_is_the_least_squares_line() -> None:
+    values = np.random.default_rng(0).normal(size=80)
+    slope, level = np.polyfit(np.arange(20), values[-20:], 1)
+    found = trend(values)
+    assert found.epochs == 20
+    assert found.change == pytest.approx(19 * slope)
+    left = values[-20:] - level - slope * np.arange(20)
+    assert found.spread == pytest.approx(math.sqrt((left**2).sum() / 18))
+
+
+def test_directions_at_the_end() -> None:
+    assert direction(FALLING) == IMPROVING
+    assert direction(EPOCHS) == WORSENING
+    assert direction(np.ones(40)) == FLAT
+    assert direction(1 - 1e-6 * EPOCHS) == FLAT  # sure, but of no account
+
+
+def test_a_training_that_was_not_over_should_go_on(run: Write) -> None:
+    path = write_history(run("a", **errors(0.15, 0.16)), train_loss=FALLING, dev_loss=FALLING)
+    found = diagnose(path)
+    told = remark(found, "progress at the end")
+    assert told.verdict == IMPROVING
+    assert told.advice == f"Train longer: nnexp train --resume {path} --epochs 200"
+    assert remark(found, bv.TOPIC).advice.startswith("Train longer first")
+
+
+def test_a_rate_that_had_run_out_needs_a_new_training(run: Write) -> None:
+    path = run("a", **errors(0.15, 0.16))
+    write_history(path, lr=np.linspace(0.1, 0, 100), train_loss=FALLING, dev_loss=FALLING)
+    assert "train anew" in remark(diagnose(path), "progress at the end").advice
+
+
+def test_the_last_epochs_of_the_metric(run: Write) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.02, 40)
+    for name, values, verdict in (
+        ("noise", 0.9 + noise, "noise"),
+        ("trend", 0.5 + 0.01 * np.arange(40) + 0.01 * noise, "a trend"),
+        ("constant", np.full(40, 0.9), "constant"),
+    ):
+        path = write_history(run(name, **errors(0.1, 0.11)), dev_accuracy=values)
+        told = remark(diagnose(path), "noise at the end")
+        assert told.verdict == verdict
+        sampling = math.sqrt(0.11 * 0.89 / 999)
+        assert told.numbers["sampling_error"] == pytest.approx(sampling)
+        assert bool(told.advice) == (verdict == "noise")
+
+
+def test_too_few_epochs_tell_nothing(run: Write) -> None:
+    found = diagnose(run("a", **errors(0.1, 0.1)))
+    for topic in ("overfitting", "progress at the end", "noise at the end"):
+        assert remark(found, topic).grade == "unknown"
+
+
+# -- examples and classes --------------------------------------------------------------------------
+
+
+def test_the_worst_examples_are_those_with_the_largest_loss(run: Write) -> None:
+    table = rows(0.0, 100)
+    table[7] |= {"prediction": "c", "loss": 90.0}
+    path = run("a", **(errors(0.0, 0.01, 100) | {"rows": table}))
+    told = remark(diagnose(path), "worst examples")
+    assert told.verdict == "few carry the loss"
+    assert told.numbers["examples"][0] | {"models": 1} == {
+        "id": "e7", "loss": 90.0, "target": "b", "prediction": "c", "missed": 1, "models": 1,
+    }  # fmt: skip
+    assert told.numbers["share_of_worst_20th"] == pytest.approx(90.4 / 99.9)
+
+
+def test_confused_classes_are_the_planted_ones(run: Write) -> None:
+    table = rows(0.0, 300)
+    for row in [row for row in table if row["target"] == "b"][:20]:
+        row["prediction"] = "c"
+    table[0]["prediction"] = "b"
+    path = run("a", **(errors(0.0, 0.07, 300) | {"rows": table}))
+    told = remark(diagnose(path), "confused classes")
+    assert told.verdict == "b and c"
+    assert told.numbers["pairs"][0]["count"] == 20
+    assert told.numbers["mistakes"] == 21
+
+
+def test_of_two_classes_the_one_that_is_missed(run: Write) -> None:
+    table = [
+        {"split": "dev", "id": i, "target": t, "prediction": p, "loss": 1.0}
+        for i, (t, p) in enumerate([("no", "no")] * 90 + [("ill", "no")] * 8 + [("ill", "ill")] * 2)
+    ]
+    told = remark(diagnose(run("a", table, dev={"accuracy": 0.92})), "confused classes")
+    assert told.verdict == "ill is missed more"
+    assert "threshold" in told.advice
+
+
+# -- calibration -----------------------------------------------------------------------------------
+
+
+def logits(temperature: float, count: int = 4000) -> tuple[Any, Any]:
+    """Outputs that are too large by a factor, and classes drawn by what they should be."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 1.5, (count, 4))
+    target = np.array([rng.choice(4, p=p) for p in softmax(true, axis=1)])
+    return true * temperature, target
+
+
+@pytest.mark.parametrize(
+    ("temperature", "verdict"),
+    [(3.0, "overconfident"), (0.3, "underconfident"), (1.0, "calibrated")],
+)
+def test_calibration_finds_the_planted_temperature(temperature: float, verdict: str) -> None:
+    outputs, target = logits(temperature)
+    right = (outputs.argmax(1) == target).astype(float)
+    found = calibrate(outputs, right, target.astype(float))
+    assert found.verdict == verdict
+    best = minimize_scalar(
+        lambda t: -log_softmax(outputs / t, axis=1)[np.arange(len(target)), target].mean(),
+        bounds=(0.05, 20),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    assert found.temperature == pytest.approx(best.x, rel=1e-3)
+    assert found.temperature == pytest.approx(temperature, rel=0.1)
+    assert found.after is not None
+    assert found.after < 0.03
+
+
+def test_calibration_error_is_the_sum_over_bins() -> None:
+    rng = np.random.default_rng(2)
+    confidence, right = rng.random(500), (rng.random(500) < 0.5).astype(float)
+    expected = 0.0
+    for low in range(15):
+        there = (confidence > low / 15) & (confidence <= (low + 1) / 15)
+        if there.any():
+            expected += there.mean() * abs(confidence[there].mean() - right[there].mean())
+    assert calibration_error(confidence, right) == pytest.approx(expected)
+
+
+def test_one_output_is_yes_against_no() -> None:
+    outputs, target = np.array([[2.0], [-1.0], [0.5]]), np.array([1.0, 0.0, 0.0])
+    pair = np.hstack([np.zeros((3, 1)), outputs])
+    assert fit_temperature(outputs, target) == fit_temperature(pair, target)
+
+
+def test_a_run_that_is_too_sure(run: Write) -> None:
+    outputs, target = logits(3.0, 1000)
+    table = [
+        {"split": "dev", "id": i, "target": f"k{t}", "prediction": f"k{o.argmax()}", "loss": 1.0}
+        | {f"output_{k}": x for k, x in enumerate(o)}
+        for i, (t, o) in enumerate(zip(target, outputs, strict=True))
+    ]
+    accuracy = float((outputs.argmax(1) == target).mean())
+    path = run("a", table, dev={"accuracy": accuracy})
+    told = remark(diagnose(path), "calibration")
+    assert told.verdict == "overconfident"
+    assert told.numbers["temperature"] == []  # the run doesn't tell the order of the classes
+    (path / "preprocessing.json").write_text(json.dumps({"classes": ["k0", "k1", "k2", "k3"]}))
+    assert remark(diagnose(path), "calibration").numbers["temperature"] == [
+        pytest.approx(3.0, rel=0.15)
+    ]
+
+
+# -- layers, and runs that went wrong --------------------------------------------------------------
+
+HEALTH = """\
+epoch,step,layer,mean,std,zero,dead,saturated,gradient,update
+1,10,1.linear,0.1,1.0,,,,{gradient},0.001
+1,10,2.relu,0.4,0.5,0.5,{early},0.0,,
+1,10,3.linear,0.1,1.0,,,,1.0,0.001
+2,20,1.linear,0.1,1.0,,,,{gradient},{update}
+2,20,2.relu,0.4,0.5,0.5,{dead},0.0,,
+2,20,3.linear,0.1,1.0,,,,1.0,0.001
+"""
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict", "layer"),
+    [
+        ({}, "healthy", ""),
+        ({"dead": 0.6}, "dead units", "2.relu"),
+        ({"update": 0.5}, "updates too large", "1.linear"),
+        ({"gradient": 1e-5}, "vanishing gradient", "1.linear"),
+        ({"gradient": 1e5}, "exploding gradient", "3.linear"),
+    ],
+)
+def test_unhealthy_layers(run: Write, planted: dict[str, float], verdict: str, layer: str) -> None:
+    path = run("a", **errors(0.1, 0.11))
+    healthy = {"gradient": 0.5, "early": 0.0, "dead": 0.0, "update": 0.001}
+    (path / "health.csv").write_text(HEALTH.format(**(healthy | planted)))
+    told = remark(diagnose(path), "layers")
+    assert told.verdict == verdict
+    assert layer in told.text
+    epochs = [trouble["epoch"] for trouble in told.numbers["troubles"]]
+    assert epochs in ([], [2], [1])
+    assert bool(told.advice) == bool(planted)
+
+
+def test_health_that_is_none(run: Write) -> None:
+    path = run("a", **errors(0.1, 0.11))
+    assert all(one.topic != "layers" for one in diagnose(path).remarks)
+    (path / "health.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DamagedRun, match="columns epoch and layer"):
+        diagnose(path)
+
+
+def test_a_diverged_run_says_how_to_go_on(run: Write) -> None:
+    nothing = {"accuracy": None}
+    config = {"optimizer": {"name": "sgd", "lr": 10.0}}
+    path = run(
+        "a", rows(0.1), nothing, config=config, manifest={"status": "diverged"}, status="diverged"
+    )
+    (told,) = diagnose(path).remarks
+    assert told.topic == "divergence"
+    assert "--set optimizer.lr=1," in told.advice

@@ -1,0 +1,217 @@
+"""A model from elsewhere beside a run: its CSV file in every form, and what is wrong with one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss
+
+from nnexp.analysis.compare import compare
+from nnexp.analysis.elsewhere import read_elsewhere
+from nnexp.analysis.results import read_result
+from nnexp.cli.app import run as run_command
+from nnexp.errors import DataError, UsageError
+
+N = 40
+RNG = np.random.default_rng(0)
+TARGET = np.where(RNG.random(N) < 0.4, "yes", "no")
+CHANCE = np.clip(np.where(TARGET == "yes", 0.7, 0.3) + RNG.normal(size=N) * 0.2, 0.01, 0.99)
+GUESS = np.where(CHANCE > 0.5, "yes", "no")
+
+
+def losses(chance: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return -np.log(np.where(target == "yes", chance, 1 - chance))
+
+
+def rows(names: Sequence[str] = ("dev", "test")) -> list[dict[str, Any]]:
+    """What a run that says `yes` too often leaves."""
+    own = np.clip(CHANCE + 0.2, 0.01, 0.99)
+    each = zip(range(N), TARGET, np.where(own > 0.5, "yes", "no"), losses(own, TARGET), strict=True)
+    return [
+        {"split": names[i % 2], "id": i, "target": t, "prediction": g, "loss": x, "log_loss": x}
+        for i, t, g, x in each
+    ]
+
+
+@pytest.fixture
+def base(run: Callable[..., Path]) -> Path:
+    """A run of two classes with half its examples in dev and half in test."""
+    all_rows = rows()
+    parts = {}
+    for split in ("dev", "test"):
+        mine = [row for row in all_rows if row["split"] == split]
+        hits = float(np.mean([row["target"] == row["prediction"] for row in mine]))
+        parts[split] = {"accuracy": hits, "log_loss": float(np.mean([r["loss"] for r in mine]))}
+    path = run(
+        "base",
+        all_rows,
+        dev=parts["dev"],
+        test=parts["test"],
+        higher_is_better={"accuracy": True, "log_loss": False},
+    )
+    stored = {"classes": ["no", "yes"], "target_names": ["answer"]}
+    (path / "preprocessing.json").write_text(json.dumps(stored))
+    return path
+
+
+def write(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+IDS = list(range(N))
+SPLIT = ["dev" if i % 2 == 0 else "test" for i in IDS]
+ODDS = np.log(CHANCE / (1 - CHANCE))
+FORMS: dict[str, dict[str, Sequence[Any]]] = {
+    "names": {"id": IDS, "prediction": GUESS},
+    "with targets": {"id": IDS, "target": TARGET, "prediction": GUESS},
+    "with splits": {"split": SPLIT, "id": IDS, "target": TARGET, "prediction": GUESS},
+    "probability": {"id": IDS, "probability": CHANCE},
+    "by number": {"id": IDS, "probability_0": 1 - CHANCE, "probability_1": CHANCE},
+    "by name": {"id": IDS, "probability_no": 1 - CHANCE, "probability_yes": CHANCE},
+    "of predict": {"id": IDS, "prediction": GUESS, "p(no)": 1 - CHANCE, "p(yes)": CHANCE},
+    "one output": {"id": IDS, "output_0": ODDS},
+    "outputs": {"id": IDS, "output_0": -ODDS / 2, "output_1": ODDS / 2},
+    "backwards": {"id": IDS[::-1], "prediction": GUESS[::-1]},
+    "more": {"id": [*IDS, 1000], "prediction": [*GUESS, "no"], "comment": ["x"] * (N + 1)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_the_same(base: Path, tmp_path: Path, form: str) -> None:
+    path = write(tmp_path / "forest.csv", FORMS[form])
+    found = compare([base, path])
+    test = np.arange(N) % 2 == 1
+    accuracy = float((GUESS == TARGET)[test].mean())
+    assert found.sides[1].metrics["test"]["accuracy"]["mean"] == pytest.approx(accuracy)
+    own = read_result(base).value("test", "accuracy")
+    (pair,) = found.pairs
+    assert pair.evidence.difference == pytest.approx(accuracy - own)
+    assert "McNemar" in pair.evidence.test
+    assert found.sides[1].name == "forest"
+    assert any("from elsewhere" in text for text in found.warnings)
+    if "p(yes)" in FORMS[form] or any("probability" in name for name in FORMS[form]):
+        wanted = log_loss(TARGET[test] == "yes", CHANCE[test])
+        assert found.sides[1].metrics["test"]["log_loss"]["mean"] == pytest.approx(wanted)
+
+
+def test_either_side_may_be_from_elsewhere(base: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "forest.csv", FORMS["names"])
+    there, back = compare([base, path]).pairs[0], compare([path, base]).pairs[0]
+    assert back.evidence.difference == -there.evidence.difference
+    assert back.evidence.p_value == there.evidence.p_value
+
+
+def test_a_file_like_the_runs_own_makes_no_difference(base: Path) -> None:
+    found = compare([base, base / "predictions.csv"])
+    assert found.pairs[0].evidence.difference == 0.0
+    assert [row.path for row in found.config] == ["model.name"]
+
+
+def test_brier_is_that_of_scikit_learn(base: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "forest.csv", FORMS["probability"])
+    rows = read_elsewhere(path, read_result(base)).predictions("dev")
+    dev = np.arange(N) % 2 == 0
+    wanted = brier_score_loss(TARGET[dev] == "yes", CHANCE[dev])
+    assert rows.numbers("brier").mean() == pytest.approx(wanted)
+
+
+def test_values_and_labels(run: Callable[..., Path], tmp_path: Path) -> None:
+    values = RNG.normal(size=20)
+    answered = [{"split": "test", "id": f"a{i}", "target": v, "prediction": v + 0.5}
+                for i, v in enumerate(values)]  # fmt: skip
+    metrics = {"rmse": 0.5, "mae": 0.5}
+    regression = run("reg", answered, metrics, task="regression", primary="rmse")
+    (regression / "preprocessing.json").write_text(json.dumps({"target_names": ["price"]}))
+    for name in ("prediction", "output", "output_0", "price"):
+        path = write(
+            tmp_path / "values.csv", {"id": [f"a{i}" for i in range(20)], name: values + 0.25}
+        )
+        found = compare([regression, path])
+        assert found.sides[1].metrics["test"]["rmse"]["mean"] == pytest.approx(0.25)
+        assert found.pairs[0].evidence.difference == pytest.approx(-0.25)
+
+    labels = RNG.integers(0, 2, (20, 2))
+    answered = [
+        {"split": "test", "id": i, "target_0": a, "target_1": b, "prediction_0": a,
+         "prediction_1": 1 - b} for i, (a, b) in enumerate(labels)
+    ]  # fmt: skip
+    tags = run("tags", answered, {"accuracy": 0.5}, task="multilabel")
+    (tags / "preprocessing.json").write_text(json.dumps({"target_names": ["red", "big"]}))
+    first, second = labels.T
+    for columns in (
+        {"prediction_0": first, "prediction_1": second},
+        {"p(red)": first * 0.8 + 0.1, "p(big)": second * 0.8 + 0.1},
+        {"output_0": first - 0.5, "output_1": second - 0.5},
+    ):
+        path = write(tmp_path / "labels.csv", {"id": range(20), **columns})
+        assert compare([tags, path]).sides[1].metrics["test"]["accuracy"]["mean"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"name": IDS, "prediction": GUESS}, "there is no column 'id' .*name, prediction"),
+        ({"id": IDS}, "there should be prediction, probabilities of all classes, or outputs"),
+        ({"id": IDS, "prediction": ["maybe"] * N}, "'maybe' is not one of the classes no, yes"),
+        ({"id": IDS, "probability": ["high"] * N}, "'probability' should be numbers"),
+        ({"id": IDS, "probability": [1.5] * N}, "not within 0 and 1"),
+        ({"id": IDS, "probability": [""] * N}, "probability of example 0 is not a number"),
+        ({"id": IDS, "output_0": [float("nan")] * N}, "output of example 0 is not a number"),
+        ({"id": [2] * N, "prediction": GUESS}, "the id 2 stands there twice"),
+        ({"id": [f"z{i}" for i in IDS], "prediction": GUESS}, "none of its examples is one of"),
+        ({"id": [], "prediction": []}, "none of its examples"),
+        ({"id": IDS, "target_1": TARGET, "prediction": GUESS}, "should be called 'target'"),
+        ({"id": IDS, "target": [7] * N, "prediction": GUESS}, "target '7' is not one of"),
+        ({f"output_{k}": [0.0] * N for k in range(3)} | {"id": IDS}, "there should be prediction"),
+    ],
+)
+def test_bad_files(
+    base: Path, tmp_path: Path, columns: Mapping[str, Sequence[Any]], message: str
+) -> None:
+    path = write(tmp_path / "bad.csv", columns)
+    with pytest.raises(DataError, match=message):
+        compare([base, path])
+
+
+def test_what_is_no_csv(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(b"\xff\xfe\x00id")
+    with pytest.raises(DataError, match="is not CSV"):
+        compare([base, path])
+    path.write_text("")
+    with pytest.raises(DataError, match="should begin with a header"):
+        compare([base, path])
+
+
+def test_what_it_cannot_be_compared_with(
+    base: Path, tmp_path: Path, group: Callable[..., Path]
+) -> None:
+    path = write(tmp_path / "forest.csv", FORMS["names"])
+    with pytest.raises(UsageError, match="there should be a run among"):
+        compare([path, write(tmp_path / "other.csv", FORMS["names"])])
+    several = group("several", [{"rows": rows()}, {"rows": rows()}])
+    with pytest.raises(UsageError, match=r"is one model, and .* is a group: compare it with a run"):
+        compare([several, path])
+    with pytest.raises(UsageError, match="not all runs have the metric 'loss'"):
+        compare([base, path], metric="loss")
+
+
+def test_the_command(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "forest.csv", FORMS["probability"])
+    assert run_command(["compare", str(base), str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "elsewhere" in shown
+    assert "forest" in shown
+    assert run_command(["compare", str(base), str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][1]["path"] == str(path)
+    assert run_command(["compare", str(base), str(path), "--metric", "time_to(dev/loss < 1)"]) == 3

@@ -1,0 +1,212 @@
+"""Faults planted in data are found, and sound data pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from nnexp.checks.check import check
+from nnexp.checks.columns import correlated, giveaways, repeated
+from nnexp.checks.data import check_data
+from nnexp.checks.parts import _rank_area
+from nnexp.checks.verdict import Verdict
+from nnexp.config.load import load_config
+from nnexp.runs.plan import load, located, prepared_for, resolved_for
+
+ROWS = 400
+
+
+def _columns(seed: int = 0, rows: int = ROWS) -> dict[str, np.ndarray]:
+    """A table of three numbers, a text and a target that depends on two of the numbers."""
+    random = np.random.default_rng(seed)
+    a, b, c = random.normal(size=(3, rows))
+    noise = random.normal(size=rows)
+    return {
+        "a": a,
+        "b": b,
+        "c": c,
+        "town": random.choice(["Ulm", "Bonn", "Kiel"], rows),
+        "y": np.where(a + b + noise > 0, "yes", "no"),
+    }
+
+
+def _write(path: Path, columns: dict[str, np.ndarray]) -> None:
+    lines = [",".join(columns)]
+    lines += [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    path.write_text("\n".join(lines).replace("nan", "") + "\n")
+
+
+def _verdicts(folder: Path, columns: dict[str, np.ndarray], more: str = "") -> dict[str, Verdict]:
+    _write(folder / "data.csv", columns)
+    path = folder / "config.yaml"
+    path.write_text(
+        "data:\n  source: {name: csv, path: data.csv, target: y}\n"
+        + "model: {name: mlp, hidden: [4]}\n"
+        + more
+    )
+    experiment = located(load_config(path, []).experiment, folder)
+    table = load(experiment)
+    resolved = resolved_for(experiment, table)
+    found = check_data(resolved, table, prepared_for(resolved, table))
+    return {verdict.name: verdict for verdict in found}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sound_data_pass(tmp_path: Path, seed: int) -> None:
+    found = _verdicts(tmp_path, _columns(seed))
+    assert {v.verdict for v in found.values()} == {"pass"}, found
+    assert not any(v.advice for v in found.values())
+    assert len(found) == 9
+
+
+def test_columns_with_gaps(tmp_path: Path) -> None:
+    columns = _columns()
+    columns["a"][::10] = np.nan
+    found = _verdicts(tmp_path, columns)["missing values"]
+    assert found.verdict == "pass"
+    assert found.text.endswith("% of a")
+    columns["b"][: ROWS * 4 // 5] = np.nan
+    found = _verdicts(tmp_path, columns)["missing values"]
+    assert found.verdict == "look"
+    assert found.advice.startswith("b: hardly anything")
+
+
+def test_a_gap_that_nothing_fills_fails(tmp_path: Path) -> None:
+    """It is refused as a mistake in the config, or told as one of the data."""
+    columns = _columns()
+    columns["a"][3] = np.inf
+    _write(tmp_path / "data.csv", columns)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "data: {source: {name: csv, path: data.csv, target: y}}\n"
+        "model: {name: mlp, hidden: [4]}\npreprocessing: [standardize, one_hot]\n"
+    )
+    found = check(load_config(path, []).experiment, tmp_path).verdicts
+    assert [v.verdict for v in found] == ["fail"]
+    assert "infinite values" in found[0].text
+
+
+def test_constant_repeated_and_correlated_columns(tmp_path: Path) -> None:
+    columns = _columns()
+    columns |= {"same": np.full(ROWS, 7.0), "again": columns["a"], "city": columns["town"]}
+    columns["nearly"] = 3 * columns["b"] + 0.01 * columns["c"]
+    found = _verdicts(tmp_path, columns)
+    assert found["constant columns"].verdict == "look"
+    assert found["constant columns"].text == "same (1 of 8)"
+    assert found["duplicated columns"].verdict == "look"
+    assert found["duplicated columns"].text == "a = again, town = city"
+    assert found["correlated columns"].verdict == "look"
+    assert found["correlated columns"].text.startswith("b and nearly (1.0000)")
+
+
+@pytest.mark.parametrize("kind", ["number", "text", "regression"])
+def test_a_column_that_gives_the_target_away(tmp_path: Path, kind: str) -> None:
+    columns = _columns()
+    if kind == "number":
+        columns["paid"] = np.where(columns["y"] == "yes", 3.0, -1.0) + 0.1 * columns["c"]
+    elif kind == "text":
+        columns["paid"] = np.where(columns["y"] == "yes", "Z", "F")
+    else:
+        columns["y"] = columns["a"] + columns["b"]
+        columns["paid"] = 2 * columns["y"] + 0.01 * columns["c"]
+    found = _verdicts(tmp_path, columns)["target in a column"]
+    assert found.verdict == "fail"
+    assert found.text.startswith("told by paid (")
+
+
+def test_rows_that_are_there_twice(tmp_path: Path) -> None:
+    columns = {name: np.tile(values, 2) for name, values in _columns().items()}
+    found = _verdicts(tmp_path, columns)["same example in two splits"]
+    assert found.verdict == "fail"
+    assert "of test is in train, too" in found.text
+    few = _columns()
+    few |= {name: np.round(few[name]) for name in "abc"}  # equal by nature
+    assert _verdicts(tmp_path, few)["same example in two splits"].verdict == "pass"
+
+
+@pytest.mark.parametrize("change", ["mean", "spread"])
+def test_dev_and_test_from_different_places(tmp_path: Path, change: str) -> None:
+    columns, half = _columns(), np.arange(ROWS) >= 300
+    columns["a"] = np.where(half, columns["a"] * 5 + 15 * (change == "mean"), columns["a"])
+    for part, rows in {
+        "train": range(200),
+        "dev": range(200, 300),
+        "test": range(300, 400),
+    }.items():
+        (tmp_path / f"{part}.txt").write_text("\n".join(map(str, rows)))
+    split = "data:\n  split: {train: train.txt, dev: dev.txt, test: test.txt}\n"
+    path = tmp_path / "config.yaml"
+    _write(tmp_path / "data.csv", columns)
+    path.write_text(
+        split
+        + "  source: {name: csv, path: data.csv, target: y}\nmodel: {name: mlp, hidden: [4]}\n"
+    )
+    experiment = located(load_config(path, []).experiment, tmp_path)
+    table = load(experiment)
+    resolved = resolved_for(experiment, table)
+    found = check_data(resolved, table, prepared_for(resolved, table))
+    (told,) = (v for v in found if v.name == "dev against test")
+    assert told.verdict == ("fail" if change == "mean" else "look")
+
+
+def test_rare_and_absent_classes(tmp_path: Path) -> None:
+    columns = _columns()
+    columns["y"] = np.where(np.arange(ROWS) % 80 == 0, "rare", "usual")
+    found = _verdicts(tmp_path, columns)["class balance"]
+    assert found.verdict == "look"
+    assert "few of rare (3)" in found.text
+
+
+def test_inputs_and_targets_of_a_wrong_scale(tmp_path: Path) -> None:
+    columns = _columns()
+    columns["a"] = columns["a"] * 1e5
+    raw = "preprocessing: [one_hot]\n"
+    assert _verdicts(tmp_path, columns, raw)["input scale"].verdict == "fail"
+    assert _verdicts(tmp_path, columns)["input scale"].verdict == "pass"
+    columns["y"] = 1e4 * columns["b"]
+    path = "task: regression\n"
+    assert _verdicts(tmp_path, columns, path)["target scale"].verdict == "pass"
+    columns["y"] = np.full(ROWS, 5.5)
+    assert _verdicts(tmp_path, columns, path)["target scale"].verdict == "fail"
+
+
+# -- parts of it against references ----------------------------------------------------------------
+
+
+def test_correlations_are_numpy_s() -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(50, 4))
+    x[:, 2] = -x[:, 0] + 1e-3 * x[:, 1]
+    x[:, 3] = 4.0
+    ((first, second, r),) = correlated(x, "abcd")
+    assert (first, second) == ("a", "c")
+    assert r == pytest.approx(np.corrcoef(x[:, 0], x[:, 2])[0, 1])
+
+
+def test_repeated_takes_gaps_for_equal_and_leaves_constants_out() -> None:
+    x = np.array([[1.0, 1.0, 5.0], [np.nan, np.nan, 5.0], [2.0, 2.0, 5.0]])
+    text = np.array([["u"], [None], ["v"]], object)
+    assert repeated(x, np.hstack([text, text]), ["a", "b", "c", "d", "e"]) == [
+        ("a", "b"),
+        ("d", "e"),
+    ]
+
+
+def test_giveaways_ask_for_enough_examples_and_more_than_chance() -> None:
+    random = np.random.default_rng(2)
+    x, none = random.normal(size=(500, 6)), np.empty((500, 0), object)
+    target = (x[:, :1] > 0).astype(np.int64)
+    assert [place for place, _ in giveaways(x, none, target, True)] == [0]
+    assert giveaways(x[:60], none[:60], target[:60], True) == []
+    lone = np.zeros((500, 1), np.int64)
+    lone[7] = 1
+    assert giveaways(x, none, lone, True) == []
+
+
+def test_the_area_under_the_curve_is_scikit_learn_s() -> None:
+    random = np.random.default_rng(3)
+    scores, labels = random.integers(0, 9, 200).astype(float), random.integers(0, 2, 200)
+    assert _rank_area(scores, labels) == pytest.approx(roc_auc_score(labels, scores))

@@ -1,0 +1,235 @@
+"""Faults planted in networks, losses and rates are found."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nnexp.checks import cost, gradients, rates, signals
+from nnexp.checks.learning import first_loss, overfits, regularization
+from nnexp.checks.verdict import Verdict
+from nnexp.components.layers.activations import Relu, Tanh
+from nnexp.components.regularizers import L2
+from tests.checks.conftest import Checks, Subjects
+
+DIGITS = "data: {source: digits}\npreprocessing: [{name: min_max, per: global}]\n"
+PLAIN = DIGITS + "model: {name: mlp, hidden: [16, 16]}\n"
+
+
+def _deep(activation: str, layers: int = 20) -> str:
+    hidden = ", ".join(["16"] * layers)
+    return DIGITS + f"model: {{name: mlp, hidden: [{hidden}], activation: {activation}}}\n"
+
+
+def _signals(subject: Subjects, text: str) -> dict[str, Verdict]:
+    return {v.name: v for v in signals.check_signals(subject(text))}
+
+
+# -- first loss ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "chance"),
+    [
+        (PLAIN, math.log(10)),
+        (PLAIN + "loss: hinge\n", 9.0),
+        (PLAIN + "loss: squared_hinge\n", 9.0),
+        ("data: {source: breast_cancer}\nmodel: linear\nloss: binary_cross_entropy\n", math.log(2)),
+    ],
+)
+def test_chance_is_what_the_loss_says(subject: Subjects, text: str, chance: float) -> None:
+    found = first_loss(subject(text))
+    assert found.verdict == "pass"
+    assert found.text.endswith(f"chance is {chance:.4g}")
+
+
+def test_chance_of_mse_is_half_the_variance(subject: Subjects) -> None:
+    made = subject("data: {source: diabetes}\nmodel: linear\n")
+    train = made.prepared.targets[made.prepared.parts["train"]]
+    found = first_loss(made)
+    assert found.verdict == "pass"
+    chance = float(found.text.rsplit(" ", 1)[1])
+    assert chance == pytest.approx(0.5 * train.var(), rel=0.1)  # of the 256 that are looked at
+
+
+def test_a_loss_far_from_chance(subject: Subjects) -> None:
+    assert first_loss(subject(PLAIN + "initialization: {name: normal, std: 2}\n")).verdict == "fail"
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN + "regularization: {l2: 0.1, l1: 0.01}\n",
+        DIGITS + "model: {name: mlp, hidden: [8], batch_norm: true, dropout: 0.5}\n",
+        "data: {source: diabetes}\nmodel: {name: mlp, hidden: [8], activation: tanh}\n",
+    ],
+)
+def test_a_right_gradient_passes(subject: Subjects, text: str) -> None:
+    found = gradients.check_gradient(subject(text))
+    assert found.verdict == "pass", found
+    error = float(found.text.split()[2])
+    assert error < 1e-7
+
+
+@pytest.mark.parametrize("layer", [Relu, Tanh])
+def test_a_wrong_gradient_fails(
+    subject: Subjects, monkeypatch: pytest.MonkeyPatch, layer: Any
+) -> None:
+    right = layer.pull
+    monkeypatch.setattr(layer, "pull", lambda *given: 1.1 * right(*given))
+    text = PLAIN + f"initialization: {layer.initialization.component}\n"
+    text = text.replace("hidden: [16, 16]", f"hidden: [16, 16], activation: {layer().component}")
+    found = gradients.check_gradient(subject(text))
+    assert found.verdict == "fail"
+    assert "linear" in found.advice
+
+
+def test_a_penalty_that_the_gradient_lacks_fails(
+    subject: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(L2, "add_gradient", lambda *_: None)
+    text = PLAIN + "regularization: {l2: 0.1}\n"
+    assert gradients.check_gradient(subject(text)).verdict == "fail"
+
+
+def test_coordinates_at_kinks_are_left_out_and_counted(subject: Subjects) -> None:
+    """A start at a kink: with all weights of the first layer 0, every relu sits at its corner."""
+    text = (
+        PLAIN + "initialization: {name: he_normal, layers: {first: {name: constant, value: 0}}}\n"
+    )
+    found = gradients.check_gradient(subject(text))
+    assert found.verdict == "pass"
+    assert "at kinks left out" in found.text
+
+
+# -- signals ---------------------------------------------------------------------------------------
+
+
+def test_sound_signals_pass(subject: Subjects) -> None:
+    for text in (PLAIN, _deep("relu", 8), _deep("tanh")):
+        found = _signals(subject, text)
+        assert {v.verdict for v in found.values()} == {"pass"}, found
+
+
+def test_signals_that_vanish(subject: Subjects) -> None:
+    found = _signals(subject, _deep("tanh") + "initialization: {name: normal, std: 0.05}\n")
+    assert found["signal"].verdict == found["gradient size"].verdict == "fail"
+    assert "vanish" in found["signal"].advice
+
+
+def test_gradients_that_vanish_behind_sigmoids(subject: Subjects) -> None:
+    found = _signals(subject, _deep("sigmoid") + "initialization: {name: normal, std: 0.3}\n")
+    assert found["gradient size"].verdict == "fail"
+    assert "vanish" in found["gradient size"].advice
+
+
+def test_signals_that_explode(subject: Subjects) -> None:
+    found = _signals(subject, _deep("relu") + "initialization: {name: normal, std: 2}\n")
+    assert found["signal"].verdict == found["gradient size"].verdict == "fail"
+    assert "explode" in found["signal"].advice
+
+
+def test_units_that_are_saturated_dead_or_alike(subject: Subjects) -> None:
+    text = PLAIN.replace("[16, 16]", "[16, 16], activation: tanh")
+    found = _signals(subject, text + "initialization: {name: normal, std: 20}\n")
+    assert found["saturated units"].verdict == "fail"
+    start = "initialization: {name: constant, value: -0.1}\n"
+    found = _signals(subject, PLAIN + start)
+    assert found["dead units"].verdict == "fail"
+    assert found["identical units"].verdict == "fail"
+
+
+def test_a_first_step_that_is_far_too_long(subject: Subjects) -> None:
+    assert _signals(subject, PLAIN)["update size"].verdict == "pass"
+    text = PLAIN + "optimizer: {name: adam, lr: 100}\n"
+    assert _signals(subject, text)["update size"].verdict == "fail"
+
+
+# -- learning --------------------------------------------------------------------------------------
+
+
+def test_a_few_examples_are_learnt_unless_nothing_can_be(subject: Subjects) -> None:
+    assert overfits(subject(PLAIN)).verdict == "pass"
+    found = overfits(subject(PLAIN + "initialization: {name: constant, value: 0}\n"))
+    assert found.verdict == "fail"
+
+
+def test_penalties_raise_the_loss_but_do_not_drown_it(subject: Subjects) -> None:
+    found = regularization(subject(PLAIN + "regularization: {l2: 1e-3}\n"))
+    before, after = (float(w) for w in found.text.rsplit("from ", 1)[1].split(" to "))
+    assert found.verdict == "pass"
+    assert after > before
+    assert regularization(subject(PLAIN + "regularization: {l2: 1e3}\n")).verdict == "fail"
+    assert regularization(subject(PLAIN)).text == "none is asked for"
+
+
+@pytest.mark.parametrize(("lr", "verdict"), [(1e-2, "pass"), (300.0, "fail"), (1e-9, "fail")])
+def test_learning_rates(subject: Subjects, lr: float, verdict: str) -> None:
+    made = subject(PLAIN + f"optimizer: {{name: adam, lr: {lr}}}\n")
+    found = rates.range_test(made)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert 1e-5 < found.low <= found.high < 1.0
+    assert rates.check_rate(made, found).verdict == verdict
+
+
+def test_the_bounds_of_a_curve() -> None:
+    lrs = np.geomspace(1e-6, 1.0, 121).tolist()
+    flat, fall = [2.0] * 60, np.linspace(2.0, 1.0, 41).tolist()
+    found = rates.judge_curve(lrs, [*flat, *fall, *np.linspace(1.0, 9.0, 20).tolist()])
+    assert found.low == pytest.approx(lrs[64])
+    assert found.high == pytest.approx(lrs[100] / 3)
+    assert found.diverged is not None
+    assert lrs[100] < found.diverged < lrs[110]
+    none = rates.judge_curve(lrs, [2.0] * 121)
+    assert (none.low, none.high, none.diverged) == (None, None, None)
+
+
+def test_second_order_has_no_rate_to_test(subject: Subjects) -> None:
+    text = "data: {source: diabetes}\nmodel: linear\noptimizer: lbfgs\n"
+    made = subject(text + "training: {batch_size: full}\n")
+    assert rates.range_test(made) is None
+    assert rates.check_rate(made, None).verdict == "pass"
+
+
+# -- cost ------------------------------------------------------------------------------------------
+
+
+def test_more_memory_than_there_is(checks: Checks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "free_memory", lambda: 10_000)
+    found = checks(PLAIN)
+    assert found["memory"].verdict == "fail"
+    assert "first loss" not in found  # nothing is allocated then
+
+
+def test_a_training_that_takes_long(subject: Subjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "LONG", math.inf)
+    assert cost.check_time(subject(PLAIN)).verdict == "pass"
+    monkeypatch.setattr(cost, "LONG", 1e-9)
+    assert cost.check_time(subject(PLAIN)).verdict == "look"
+    monkeypatch.setattr(cost, "LONG", 1e6)
+    text = PLAIN + "training: {epochs: 10000000, max_minutes: 0.001}\n"
+    found = cost.check_time(subject(text))
+    assert (found.verdict, found.text[-20:]) == ("pass", "it ends after 0.06 s")
+
+
+# -- leaving no trace ------------------------------------------------------------------------------
+
+
+def test_checks_change_nothing(subject: Subjects) -> None:
+    made = subject(PLAIN)
+    state, before = torch.get_rng_state(), made.pack.start().tensors["params"].clone()
+    signals.check_signals(made)
+    overfits(made)
+    rates.range_test(made)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(made.start, before)
+    assert torch.equal(made.pack.start().tensors["params"], before)

@@ -1,0 +1,178 @@
+"""`nnexp plot …` and what its pictures are made of, on small runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import confusion_matrix
+
+from nnexp.analysis.pictures import as_ran, confusion_counts, members_of, probabilities, values
+from nnexp.analysis.results import read_result
+from nnexp.cli.app import run as run_command
+from nnexp.runs.inside import first_filters, plane, plane_points
+from nnexp.runs.rundir import RunDir
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Trains a config of few keys; the run's path."""
+    folder = tmp_path_factory.mktemp("plots")
+
+    def trained(*options: str, **config: object) -> Path:
+        name = f"c{len(list(folder.iterdir()))}"
+        path = folder / f"{name}.yaml"
+        training = {"epochs": 2, "batch_size": 32}
+        path.write_text(yaml.safe_dump({"training": training, **config}))
+        out = folder / f"{name}-runs"
+        assert run_command(["train", str(path), "--out", str(out), "-q", *options]) == 0
+        return next(out.glob("*/*"))
+
+    return trained
+
+
+MLP = {"name": "mlp", "hidden": [4]}
+
+
+@pytest.fixture(scope="module")
+def moons(train: Train) -> Path:
+    return train("--seeds", "2", data={"source": "moons"}, model=MLP)
+
+
+@pytest.fixture(scope="module")
+def diabetes(train: Train) -> Path:
+    return train(data={"source": "diabetes"}, model=MLP)
+
+
+@pytest.fixture(scope="module")
+def digits(train: Train) -> Path:
+    return train(data={"source": "digits"}, model=MLP, schedule="one_cycle")
+
+
+@pytest.mark.parametrize("what", ["curves", "schedule", "confusion", "calibration", "boundary"])
+def test_pictures_of_a_group(what: str, moons: Path, tmp_path: Path) -> None:
+    assert run_command(["plot", what, str(moons), "-o", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_of_other_runs(diabetes: Path, digits: Path, config: Path, tmp_path: Path) -> None:
+    svg = str(tmp_path / "a.svg")
+    assert run_command(["plot", "residuals", str(diabetes), "-o", svg]) == 0
+    assert run_command(["plot", "filters", str(digits), "-o", svg]) == 0
+    assert run_command(["plot", "schedule", str(config), "-o", svg]) == 0
+    vectors = tmp_path / "v.txt"
+    vectors.write_text("3 2\na 1 0\nb 0 1\nc 1 1\n")
+    assert run_command(["plot", "words", str(vectors), "-o", svg]) == 0
+    gif = tmp_path / "a.gif"
+    options = ["--optimizers", "sgd,adam", "--steps", "10", "--gif", str(gif)]
+    assert run_command(["plot", "surface", "-o", svg, *options]) == 0
+    assert gif.read_bytes().startswith(b"GIF8")
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "told"),
+    [
+        ("confusion", "diabetes", "answers with no class"),
+        ("calibration", "diabetes", "gives no probabilities"),
+        ("residuals", "moons", "are for a regression"),
+        ("filters", "moons", "takes no images"),
+        ("boundary", "digits", "a plane needs just two"),
+        ("words", "moons", "holds no word vectors"),
+    ],
+)
+def test_pictures_that_make_no_sense(
+    what: str,
+    name: str,
+    told: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = request.getfixturevalue(name)
+    assert run_command(["plot", what, str(path), "-o", str(tmp_path / "a.png")]) in (2, 3)
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["curves", "RUN", "-o", "a.bmp"], "should end in"),
+        (["curves", "RUN", "-o", "no/a.png"], "there is no folder"),
+        (["curves", "RUN", "-o", "a.png", "--metric", "acuracy"], "did you mean 'accuracy'"),
+        (["confusion", "RUN", "-o", "a.png", "--member", "7"], "members 0 to 1"),
+        (["confusion", "RUN", "-o", "a.png", "--split", "train"], "no predictions for train"),
+        (["schedule", "RUN", "-o", "a.png", "--set", "seed=1"], "changes a config"),
+        (["surface"], "say where to"),
+        (["surface", "--gif", "a.png"], "should end in .gif"),
+    ],
+)
+def test_wrong_use(
+    options: list[str],
+    told: str,
+    moons: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["plot", *(str(moons) if o == "RUN" else o for o in options)]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_confusion_is_scikit_learns(moons: Path) -> None:
+    members = members_of(moons)
+    counts, classes = confusion_counts(members, "test")
+    wanted = sum(
+        confusion_matrix(rows.texts("target"), rows.texts("prediction"), labels=classes)
+        for rows in (run.predictions("test") for run in members)
+    )
+    np.testing.assert_array_equal(counts, wanted)
+
+
+def test_probabilities_give_the_predictions(moons: Path) -> None:
+    members = members_of(moons, 1)
+    chances, targets = probabilities(members, "test")
+    np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-6)
+    accuracy = members[0].value("test", "accuracy")
+    assert (chances.argmax(axis=1) == targets).mean() == pytest.approx(accuracy)
+
+
+def test_values_are_those_of_the_summary(diabetes: Path) -> None:
+    true, said, names = values(members_of(diabetes), "test")
+    assert names == ("progression",)
+    mae = np.abs(true - said).mean()
+    assert mae == pytest.approx(read_result(diabetes).value("test", "mae"), rel=1e-4)
+
+
+def test_course_is_what_was_recorded(digits: Path, train: Train) -> None:
+    data = {"source": "moons"}
+    reacting = train(data=data, model=MLP, schedule={"name": "newbob", "threshold": 0.5})
+    for path in (digits, reacting):
+        members = members_of(path)
+        found, history = as_ran(members), members[0].history()
+        assert not found.notes
+        ends = np.searchsorted(found.epochs, np.arange(1, len(history["lr"]) + 1) - 1e-9) - 1
+        np.testing.assert_allclose(found.values["learning rate"][0, ends], history["lr"])
+
+
+def test_filters_are_the_units_weights(digits: Path) -> None:
+    weights = RunDir(digits).read_tensors("model.safetensors")
+    first = next(value for name, value in weights.items() if value.shape == (64, 4))
+    np.testing.assert_array_equal(first_filters(RunDir(digits))[2, 0], first[:, 2].reshape(8, 8))
+
+
+def test_plane_agrees_with_the_predictions(moons: Path) -> None:
+    points, targets, names, classes = plane_points(moons, "test", None)
+    assert len(points) == len(targets)
+    assert len(names) == 2
+    assert classes is not None
+    x, y = points[0]
+    _, _, answers = plane(moons, (x, x + 1, y, y + 1), points=2)
+    for run, answer in zip(members_of(moons), answers, strict=True):
+        assert str(classes[answer[0, 0].argmax()]) == run.predictions("test").texts("prediction")[0]
