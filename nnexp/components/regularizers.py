@@ -204,7 +204,9 @@ def sparsity(params: torch.Tensor, scope: Scope) -> tuple[torch.Tensor, torch.Te
 
 def decay(params: torch.Tensor, factor: torch.Tensor, coefficient: Any, lr: Any) -> None:
     """θ ← (1 − ηλ·factor)θ in place; coefficient and lr are floats, `[M]` or `[M, 1 or P]`."""
-    params.mul_(1.0 - _column(coefficient) * lr * factor)
+    rate = _column(coefficient) * lr
+    rate = rate.to(params.dtype) if isinstance(rate, torch.Tensor) else rate
+    params.mul_(1.0 - rate * factor)
 
 
 def _share(coefficient: Any, per_example: PerExample, sizes: Sizes) -> Any:

@@ -170,6 +170,7 @@ class Dropout(Layer):
         own_axes = tuple(1 if i in self.shared else n for i, n in enumerate(x.shape[2:]))
         keep = ctx.keep_mask((*x.shape[:2], *own_axes), per_member(rate, 3))
         scale = 1.0 / (1.0 - per_member(rate, x.ndim))
+        scale = scale.to(x.dtype) if isinstance(scale, torch.Tensor) else scale
         mask = ctx.kept[ctx.layer] = keep.to(x.dtype).mul_(scale)  # bool · float would be float32
         return x * mask
 

@@ -129,6 +129,11 @@ def add_square(square: torch.Tensor, grads: torch.Tensor, share: Any) -> None:
         square.addcmul_(grads, grads, value=share)
 
 
+def fade(average: torch.Tensor, share: Any) -> torch.Tensor:
+    """average ← share·average in place, with share a float or `[M, 1]`."""
+    return average.mul_(weight_of(share, average))
+
+
 def weight_of(value: Any, like: torch.Tensor) -> Any:
-    """A float as it is, a tensor in another's precision."""
+    """A float as it is, a tensor in another's precision: torch would else compute in float64."""
     return value.to(like.dtype) if isinstance(value, torch.Tensor) else value

@@ -11,6 +11,7 @@ from nnexp.components.optimizers.optimizer import (
     Optimizer,
     State,
     add_square,
+    fade,
     one_kernel,
     subtract,
     weight_of,
@@ -83,14 +84,14 @@ class Momentum(_Velocity):
     def update(self, params: torch.Tensor, grads: torch.Tensor, state: State, now: Moment) -> None:
         velocity, momentum = state["velocity"], now.hyper["momentum"]
         if self.form == "velocity":
-            subtract(velocity.mul_(momentum), grads, now.lr)
+            subtract(fade(velocity, momentum), grads, now.lr)
             params.add_(velocity)
             return
         if self.form == "average":
             if self.start == "gradient" and now.step == 1:
                 velocity.copy_(grads)
             grads = grads.mul_(weight_of(1.0 - momentum, grads))
-        subtract(params, velocity.mul_(momentum).add_(grads), now.lr)
+        subtract(params, fade(velocity, momentum).add_(grads), now.lr)
 
 
 class Nesterov(_Velocity):
@@ -113,16 +114,19 @@ class Nesterov(_Velocity):
     )
 
     def ahead(self, params: torch.Tensor, state: State, hyper: Mapping[str, Any]) -> Any:
-        return params + state["velocity"] * hyper["momentum"] if self.form == "lookahead" else None
+        if self.form != "lookahead":
+            return None
+        velocity = state["velocity"]
+        return params + velocity * weight_of(hyper["momentum"], velocity)
 
     def update(self, params: torch.Tensor, grads: torch.Tensor, state: State, now: Moment) -> None:
         momentum, velocity = now.hyper["momentum"], state["velocity"]
         if self.form == "lookahead":
-            subtract(velocity.mul_(momentum), grads, now.lr)
+            subtract(fade(velocity, momentum), grads, now.lr)
             params.add_(velocity)
             return
-        velocity.mul_(momentum).add_(grads)
-        subtract(params, grads + velocity * momentum, now.lr)
+        fade(velocity, momentum).add_(grads)
+        subtract(params, grads + velocity * weight_of(momentum, velocity), now.lr)
 
 
 class ErrorAdaptive(_Descent):
@@ -263,9 +267,9 @@ class Adadelta(Optimizer):
 
     def update(self, params: torch.Tensor, grads: torch.Tensor, state: State, now: Moment) -> None:
         rho, square, steps = now.hyper["rho"], state["square"], state["steps"]
-        add_square(square.mul_(rho), grads, 1.0 - rho)
+        add_square(fade(square, rho), grads, 1.0 - rho)
         delta = grads.mul_(steps.add(self.eps).div_(square + self.eps).sqrt_())
-        add_square(steps.mul_(rho), delta, 1.0 - rho)
+        add_square(fade(steps, rho), delta, 1.0 - rho)
         subtract(params, delta, now.lr)
 
 
@@ -290,7 +294,7 @@ class Rmsprop(Optimizer):
 
     def update(self, params: torch.Tensor, grads: torch.Tensor, state: State, now: Moment) -> None:
         rho = now.hyper["decay"]
-        square = state["square"].mul_(rho)
+        square = fade(state["square"], rho)
         add_square(square, grads, 1.0 - rho)
         denominator = square.sqrt().add_(self.eps)
         subtract(params, grads.div_(denominator), now.lr)
@@ -323,7 +327,7 @@ class _Moments(Optimizer):
             )  # fmt: skip
             return
         mean.lerp_(grads, weight_of(1.0 - beta1, mean))
-        square.mul_(beta2)
+        fade(square, beta2)
         add_square(square, grads, 1.0 - beta2)
         root = square.div(1.0 - beta2**now.step).sqrt_().add_(self.eps)
         subtract(params, mean / root, now.lr / (1.0 - beta1**now.step))
