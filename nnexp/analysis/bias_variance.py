@@ -2,12 +2,13 @@
 
 With E the best possible error (Bayes' error; 0 if nothing is known), the avoidable bias is the
 training error − E, and the variance the dev error − the training error (Ng 2018, "Machine learning
-yearning", chapters 20 to 23).
+yearning", chapters 20 to 23). Errors are shares: of examples, or of the targets' variance.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,21 +16,29 @@ from typing import Any
 import numpy as np
 
 from nnexp.analysis.findings import counted, evaluated_ratio, shared, statistic_of
+from nnexp.analysis.measure import Measure, given_error, measure
 from nnexp.analysis.remark import Grade, Remark, share, unknown
-from nnexp.analysis.remedies import against_bias, against_variance
+from nnexp.analysis.remedies import (
+    Advice,
+    against_bias,
+    against_variance,
+    check_first,
+    longer,
+    more_splits,
+)
 from nnexp.analysis.results import Result, as_number
-from nnexp.components.metrics.metric import Metric
 from nnexp.errors import NnexpError
 from nnexp.stats import Bounds, Estimate, FloatArray, corrected_paired
 
 TOPIC = "bias and variance"
 HIGH = 0.02
-"""A gap from so large a share on counts as high: 2 percentage points of error, or 2 % of the error
-of the mean of the targets."""
+"""A gap from so large a share on counts as high: 2 percentage points of error, or 2 % of the
+targets' variance."""
 
 LOW_BOTH = "low bias and low variance"
 HIGH_BIAS, HIGH_VARIANCE = "high bias", "high variance"
 HIGH_BOTH = "high bias and high variance"
+GUESSING = "no better than guessing"
 
 
 def verdict(bias: float, variance: float, high: float = HIGH) -> str:
@@ -49,61 +58,6 @@ def four_verdicts(train: float, dev: float, best_possible: float = 0.0) -> str:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A metric read as an error, which is 0 at best.
-
-    label: what the error is called. scale: the error that counts as 1. complement: whether the
-    error is 1 − the metric.
-    """
-
-    metric: str
-    label: str
-    scale: float = 1.0
-    complement: bool = False
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it is a share of examples (or of variance), shown in per cent."""
-        return self.metric not in ("rmse", "mae")
-
-    def error(self, value: float) -> float:
-        return 1.0 - value if self.complement else value
-
-    def text(self, value: float) -> str:
-        return share(value) if self.is_share else f"{value:.4g}"
-
-
-def measure(result: Result, split: str) -> Measure | None:
-    """The primary metric if it can be read as an error, else another that can; None without."""
-    known = result.part("train")
-    for name in (str(result.summary.get("primary")), "error", "accuracy", "r2", "rmse", "mae"):
-        cls = Metric.registered.get(name)
-        if name not in known or cls is None or not issubclass(cls, Metric):
-            continue
-        if cls.bounds == (0.0, 1.0) or name == "r2":
-            complement = cls.higher_is_better
-            return Measure(name, f"1 − {name}" if complement else name, complement=complement)
-        if name in ("rmse", "mae") and (scale := _trivial(result, split, name)) > 0:
-            return Measure(name, name, scale)
-    return None
-
-
-def _trivial(result: Result, split: str, metric: str) -> float:
-    """The error of predicting every target's mean; 0 if it can't be told."""
-    try:
-        apart = result.runs[0].predictions(split).numbers("target")
-    except NnexpError:
-        return 0.0
-    if len(apart) < 2:
-        return 0.0
-    apart = apart - apart.mean(axis=0)
-    return float(np.sqrt((apart**2).mean()) if metric == "rmse" else np.abs(apart).mean())
-
-
-# -- a run or a group ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
 class Best:
     """The best possible error, and where it is from."""
 
@@ -111,12 +65,14 @@ class Best:
     source: str
 
 
-def best_error(result: Result, split: str, by: Measure, train: float, given: float | None) -> Best:
+def best_error(
+    result: Result, split: str, by: Measure, train: float, given: str | float | None
+) -> Best:
     """The user's; else that of the best baseline, if it beats the network on its own training
     examples (else it says nothing of what is possible); else 0.
     """
     if given is not None:
-        return Best(given, "as given")
+        return Best(given_error(given, by), "as given")
     found: list[tuple[float, str]] = []
     for name, scores in (result.summary.get("baselines") or {}).items():
         value = as_number((scores.get(split) or {}).get(by.metric))
@@ -140,8 +96,8 @@ class Gaps:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Bias and variance as shares."""
-        return self.bias.difference / self.by.scale, self.variance.difference / self.by.scale
+        """Bias and variance."""
+        return self.bias.difference, self.variance.difference
 
     @property
     def sure(self) -> tuple[float, float]:
@@ -178,7 +134,7 @@ class Gaps:
             "bias_interval": self.bias.interval(),
             "variance": self.variance.difference,
             "variance_interval": self.variance.interval(),
-            "high_from": HIGH * self.by.scale,
+            "high_from": HIGH,
             "members": [
                 {"train_error": float(t), "dev_error": float(d)}
                 for t, d in zip(self.train, self.dev, strict=True)
@@ -186,46 +142,69 @@ class Gaps:
         }
 
 
-def gaps(result: Result, split: str, given: float | None = None) -> Gaps | str:
+def gaps(result: Result, split: str, given: str | float | None = None) -> Gaps | str:
     """Bias and variance of a run, or over a group's members; else why they can't be told.
 
-    given: the best possible error, in the units of the error.
+    given: the best possible error: a share, per cent, or in the units of an rmse or mae.
     """
     by = measure(result, split)
     if by is None:
-        return f"its metrics can't be read as an error (the first: {result.summary['primary']})"
+        return f"Its metrics can't be read as an error (the first: {result.summary['primary']})."
     runs = [r for r in counted(result, split, by.metric) if _is_finite(r, by.metric)]
     if not runs:
-        return f"no model has a {by.metric} on train and {split}"
+        return f"No model has a {by.metric} on train and {split}."
     train = np.array([by.error(run.value("train", by.metric)) for run in runs])
     dev = np.array([by.error(run.value(split, by.metric)) for run in runs])
     best = best_error(result, split, by, float(train.mean()), given)
-    bias = _bias(result, by, train, best.value)
-    variance = _variance(result, split, by, runs, dev - train)
+    examples = _examples_part(runs, split, by, float(dev.mean()))
+    own = _training_part(result, by, float(train.mean()), float(dev.mean()), examples)
+    bias = _estimate(float(train.mean()) - best.value, [*_members_part(train), *own])
+    variance = _variance(result, split, dev - train, [*examples, *own])
     return Gaps(by, split, train, dev, best, bias, variance)
 
 
 def bias_variance(
-    result: Result, split: str, given: float | None = None, still_improving: bool = False
+    result: Result,
+    split: str,
+    given: str | float | None = None,
+    past_best: bool = False,
+    improving: bool = False,
 ) -> Remark:
     """Which of bias and variance is high.
 
     A gap is surely high from `HIGH` on if its 95 % interval is above 0, else chance would do.
-    given: the best possible error. still_improving: whether the training was not over, which is
-    the first thing to mend of a high bias.
+    given: the best possible error. past_best: whether weights were kept that are worse than earlier
+    ones; improving: whether the training loss still fell: these are to be mended first.
     """
     found = gaps(result, split, given)
     if isinstance(found, str):
         return unknown(TOPIC, found)
     told, sure = found.verdict, verdict(*found.sure)
     text = _text(found)
+    guess = _guessing(result, split, found.by)
+    if found.train.mean() >= 0.98 * guess:
+        text += f" Always saying the same has {share(guess)}."
+        return Remark(TOPIC, GUESSING, "bad", text, *check_first(result), found.to_json())
     if found.best.source == "assumed" and sure in (HIGH_BIAS, HIGH_BOTH):
         text += " If noise in the targets leaves no way to 0, say so with --best-possible."
     grade: Grade = "bad" if sure == HIGH_BOTH else "good" if told == LOW_BOTH else "look"
-    advice = _advice(sure, result, still_improving)
+    advice = _advice(sure, result, past_best, improving)
     if sure == LOW_BOTH and told != LOW_BOTH:
-        advice = "Chance may have made this gap: more --seeds, or a larger dev split, would tell."
-    return Remark(TOPIC, told, grade, text, advice, found.to_json())
+        advice = more_splits(result)
+    return Remark(TOPIC, told, grade, text, *advice, found.to_json())
+
+
+def _guessing(result: Result, split: str, by: Measure) -> float:
+    """The error of the best answer that is always the same; infinite if it can't be told."""
+    if by.trivial or by.metric == "r2":
+        return 1.0
+    try:
+        targets = result.runs[0].predictions(split).columns["target"]
+    except (NnexpError, KeyError):  # none are kept, or there are several columns
+        return math.inf
+    if by.metric not in ("accuracy", "error") or len(set(targets)) < 2:
+        return math.inf
+    return 1.0 - Counter(targets).most_common(1)[0][1] / len(targets)
 
 
 def _is_finite(run: Result, metric: str) -> bool:
@@ -238,25 +217,13 @@ def _is_sure(gap: Estimate) -> bool:
     return interval is None or interval[0] > 0
 
 
-def _bias(result: Result, by: Measure, train: FloatArray, best: float) -> Estimate:
-    """The mean training error − the best possible one, with the chance of members and examples."""
-    parts = _members_part(train)
-    mean = float(train.mean())
-    counts = (result.runs[0].manifest.get("split") or {}).get("counts") or {}
-    size = as_number(counts.get("train")) or 0
-    if by.metric in ("accuracy", "error") and size > 1:
-        parts.append((mean * (1 - mean) / size, size - 1))
-    return _estimate(mean - best, parts)
-
-
 def _variance(
-    result: Result, split: str, by: Measure, runs: Sequence[Result], apart: FloatArray
+    result: Result, split: str, apart: FloatArray, examples: Sequence[tuple[float, float]]
 ) -> Estimate:
-    """The mean of dev error − training error `[M]`; the training examples are taken as they are."""
+    """The mean of dev error − training error `[M]`, with the chance of members and examples."""
     if result.manifest.get("varies") == "split" and len(apart) > 1:
         return corrected_paired(apart, evaluated_ratio(result, split))
-    parts = [*_members_part(apart), *_examples_part(runs, split, by)]
-    return _estimate(float(apart.mean()), parts)
+    return _estimate(float(apart.mean()), [*_members_part(apart), *examples])
 
 
 def _members_part(values: FloatArray) -> list[tuple[float, float]]:
@@ -266,7 +233,9 @@ def _members_part(values: FloatArray) -> list[tuple[float, float]]:
     return [(float(values.var(ddof=1)) / len(values), len(values) - 1.0)]
 
 
-def _examples_part(runs: Sequence[Result], split: str, by: Measure) -> list[tuple[float, float]]:
+def _examples_part(
+    runs: Sequence[Result], split: str, by: Measure, dev: float
+) -> list[tuple[float, float]]:
     """Likewise of the split's examples, where the metric is a mean over them."""
     by_examples = statistic_of(runs[0], by.metric)
     if by_examples is None:
@@ -276,7 +245,27 @@ def _examples_part(runs: Sequence[Result], split: str, by: Measure) -> list[tupl
         each = np.mean([by_examples.influence(by_examples.moments(p)) for p in rows], axis=0)
     except NnexpError:  # a run that kept no predictions
         return []
-    return [(float(each.var(ddof=1)) / len(each), len(each) - 1.0)] if len(each) > 1 else []
+    if len(each) < 2:
+        return []
+    return [(by.slope(dev) ** 2 * float(each.var(ddof=1)) / len(each), len(each) - 1.0)]
+
+
+def _training_part(
+    result: Result, by: Measure, train: float, dev: float, examples: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Likewise of the training examples, of which no predictions are kept: their errors vary as
+    those of dev do, for the size of the error; where that tells nothing, as hits and misses do.
+    """
+    counts = (result.runs[0].manifest.get("split") or {}).get("counts") or {}
+    size = as_number(counts.get("train")) or 0.0
+    if size < 2:
+        return []
+    if examples and (usual := by.spread(dev)) > 0:
+        ((variance, df),) = examples
+        return [(by.spread(train) / usual * variance * (df + 1.0) / size, size - 1.0)]
+    if by.metric in ("accuracy", "error"):
+        return [(train * (1.0 - train) / size, size - 1.0)]
+    return []
 
 
 def _estimate(gap: float, parts: Sequence[tuple[float, float]]) -> Estimate:
@@ -294,34 +283,41 @@ def _estimate(gap: float, parts: Sequence[tuple[float, float]]) -> Estimate:
 def _text(found: Gaps) -> str:
     by, split = found.by, found.split
     pairs = (("train", found.train), (split, found.dev))
-    errors = ", ".join(f"{name} {_spread(by, x)}" for name, x in pairs)
+    errors = ", ".join(f"{name} {_spread(x)}{_raw(by, x)}" for name, x in pairs)
     text = (
-        f"error ({by.label}): {errors}, best possible {by.text(found.best.value)} "
-        f"({found.best.source}). Avoidable bias {_gap(by, found.bias)}, variance "
-        f"{_gap(by, found.variance)}; high from {by.text(HIGH * by.scale)} on."
+        f"error ({by.label}): {errors}, best possible {share(found.best.value)} "
+        f"({found.best.source}). Avoidable bias {_gap(found.bias)}, variance "
+        f"{_gap(found.variance)}; high from {share(HIGH)} on."
     )
     if split == "test":
         text += " There is no dev split, so test stands in: what is decided by it, flatters it."
     return text
 
 
-def _spread(by: Measure, values: FloatArray) -> str:
-    mean = by.text(float(values.mean()))
-    return mean if len(values) < 2 else f"{mean} ± {by.text(float(values.std(ddof=1)))}"
+def _spread(values: FloatArray) -> str:
+    mean = share(float(values.mean()))
+    return mean if len(values) < 2 else f"{mean} ± {share(float(values.std(ddof=1)))}"
 
 
-def _gap(by: Measure, gap: Estimate) -> str:
+def _raw(by: Measure, values: FloatArray) -> str:
+    """The metric itself where the error is made of it."""
+    return f" ({by.metric} {by.trivial * math.sqrt(values.mean()):.4g})" if by.trivial else ""
+
+
+def _gap(gap: Estimate) -> str:
     interval: Bounds | None = gap.interval()
     if interval is None:
-        return by.text(gap.difference)
-    low, high = map(by.text, interval)
-    return f"{by.text(gap.difference)} (95 %: {low} to {high})"
+        return share(gap.difference)
+    low, high = map(share, interval)
+    return f"{share(gap.difference)} (95 %: {low} to {high})"
 
 
-def _advice(found: str, result: Result, still_improving: bool) -> str:
+def _advice(found: str, result: Result, past_best: bool, improving: bool) -> Advice:
     if found == LOW_BOTH:
-        return "Score it once on test (nnexp eval); better than this takes other data or features."
+        return Advice("Better than this takes other data or features.", "")
     if found == HIGH_VARIANCE:
         return against_variance(result)
-    first = "Train longer first (see below)." if still_improving else against_bias(result)
-    return first if found == HIGH_BIAS else f"Bias first, then look at this again. {first}"
+    if past_best and found == HIGH_BOTH:
+        return Advice("Keep the best weights first (see below), then look at this again.", "")
+    first = longer(result) if improving else against_bias(result)
+    return first if found == HIGH_BIAS else first._replace(text=f"Bias first. {first.text}")

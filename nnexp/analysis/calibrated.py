@@ -17,7 +17,7 @@ import numpy as np
 
 from nnexp.analysis.remark import Grade, Remark, majority, over, share, unknown, votes
 from nnexp.analysis.results import Result
-from nnexp.errors import NnexpError
+from nnexp.errors import DamagedRun, NnexpError
 from nnexp.runs.rundir import RunDir
 from nnexp.stats import FloatArray
 
@@ -144,6 +144,8 @@ def of_run(run: Result, split: str) -> Calibration | None:
         return None
     if "target_0" in rows.columns:  # labels: each is a yes or no of its own
         target = rows.numbers("target").reshape(-1)
+        if target.size != outputs.size or not np.isin(target, (0, 1)).all():
+            raise DamagedRun(f"{rows.path}: the targets don't go with the outputs")
         right = (rows.numbers("prediction").reshape(-1) == target).astype(np.float64)
         return calibrate(outputs.reshape(-1, 1), right, target)
     right = (rows.texts("target") == rows.texts("prediction")).astype(np.float64)
@@ -172,13 +174,13 @@ def calibration(runs: Sequence[Result], split: str) -> Remark | None:
     if first.summary.get("task") not in ("classification", "multilabel"):
         return None
     if name not in LOSSES:
-        return unknown(TOPIC, f"the outputs of {name} are scores, not probabilities")
+        return unknown(TOPIC, f"The outputs of {name} are scores, not probabilities.")
     try:
         known = [one for run in runs if (one := of_run(run, split)) is not None]
     except NnexpError:
         known = []
     if not known:
-        return unknown(TOPIC, f"no outputs on {split} are there")
+        return unknown(TOPIC, f"There are no outputs on {split}.")
     return _remark(known, split)
 
 
@@ -212,4 +214,4 @@ def _remark(known: Sequence[Calibration], split: str) -> Remark:
         "members": found,
     }
     grade: Grade = "good" if verdict == GOOD else "look"
-    return Remark(TOPIC, verdict, grade, text, advice, numbers)
+    return Remark(TOPIC, verdict, grade, text, advice, numbers=numbers)

@@ -51,7 +51,7 @@ def config_differences(results: Sequence[Result]) -> tuple[ConfigDifference, ...
         same = [p for p in paths if all(config.get(p) == own[0].get(p) for config in own)]
         dropped = {path for path in same if path != "model.name"}
         flat = [{k: v for k, v in config.items() if k not in dropped} for config in flat]
-    ignored = {"name", *(_SEEDS if results[0].kind == "group" else ())}
+    ignored = {"name", *(_SEEDS if any(r.kind == "group" for r in results) else ())}
     paths = dict.fromkeys(path for config in flat for path in config if path not in ignored)
     rows = (ConfigDifference(p, tuple(config.get(p) for config in flat)) for p in paths)
     return tuple(row for row in rows if any(value != row.values[0] for value in row.values))
@@ -148,9 +148,9 @@ def _examples(results: Sequence[Result], split: str) -> Check:
     ids = []
     for result in results:
         seen: set[str] = set()
-        for run in result.runs if result.manifest.get("varies") == "split" else result.runs[:1]:
-            if run.status != "diverged" or (run.path / "predictions.csv").exists():
-                seen.update(run.predictions(split).ids)
+        runs = [run for run in result.runs if run.answered]
+        for run in runs if result.manifest.get("varies") == "split" else runs[:1]:
+            seen.update(run.predictions(split).ids)
         ids.append(seen)
     common = len(set.intersection(*ids))
     of = ", ".join(str(len(values)) for values in ids)

@@ -22,7 +22,7 @@ from nnexp.analysis.findings import Finding, counted, find, settings_of
 from nnexp.analysis.results import Result, as_number, read_result
 from nnexp.analysis.scores import bounds_of, difference_bounds
 from nnexp.analysis.verdict import Words, decide, members_sentence, sentence
-from nnexp.errors import DamagedRun, RunError, UsageError, nearest
+from nnexp.errors import DamagedRun, DataError, RunError, UsageError, nearest
 from nnexp.stats import Estimate, FloatArray, describe, hedges_g, holm
 
 SPLITS = ("train", "dev", "test")
@@ -36,12 +36,13 @@ def compare(
 ) -> Comparison:
     """Compares two or more runs, or two or more groups of runs, with a verdict on one metric.
 
-    Beside runs there may be files with the predictions of models from elsewhere, see `elsewhere`.
+    Beside them there may be files with the predictions of models from elsewhere, see `elsewhere`.
 
     metric: the task's primary one when None. margin: differences smaller than it don't matter.
     split: "test" falls back to dev when not all have a test split.
 
-    Raises UsageError for what can't be compared, RunError and DamagedRun for what can't be read.
+    Raises UsageError for what can't be compared; RunError, DamagedRun and DataError for what can't
+    be read.
     """
     results = read_all(paths, margin, files=True)
     split, fallback = choose_split(results, split)
@@ -91,8 +92,9 @@ def read_all(
         if place in places[:i]:
             raise UsageError(f"{paths[i]} is given twice; a run can't differ from itself")
     results = _with_files(paths) if files else [read_result(path) for path in paths]
-    if len({result.kind for result in results}) > 1:
-        kinds = ", ".join(f"{result.path} is a {result.kind}" for result in results)
+    own = [result for result in results if not result.manifest.get("elsewhere")]
+    if len({result.kind for result in own}) > 1:
+        kinds = ", ".join(f"{result.path} is a {result.kind}" for result in own)
         raise UsageError(f"compare takes either runs or groups, not both: {kinds}")
     tasks = {result.path: result.summary.get("task") for result in results}
     if len(set(map(str, tasks.values()))) > 1:
@@ -103,6 +105,9 @@ def read_all(
 
 def _with_files(paths: Sequence[Path]) -> list[Result]:
     """Runs and groups, and files of predictions of the same as the first of these."""
+    for path in paths:
+        if path.suffix.lower() == ".csv" and not path.exists():
+            raise DataError(f"there is no file {path}")
     found = {path: read_result(path) for path in paths if not path.is_file()}
     if not found:
         raise UsageError("there should be a run among what is compared: it says what is asked")
@@ -267,7 +272,7 @@ def _pair(
     asked: _Question,
 ) -> Pair:
     (result_a, a), (result_b, b) = pair
-    words = Words(a.label, b.label, f"{asked.split} {asked.metric}", a.varies or "run")
+    words = Words(a.label, b.label, f"{asked.split} {asked.metric}", a.varies or b.varies or "run")
     verdict = decide(finding, p_adjusted, p_equivalent, asked.higher_is_better)
     evidence = _evidence(finding.estimate, finding.scope, asked.metric)
     told = sentence(verdict, finding, words, evidence.interval, p_adjusted, asked.margin)

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnexp.analysis.remark import Remark, majority, of_members, over, share, unknown, votes
+from nnexp.analysis.remedies import FEWEST, keep_best, let_fall, longer, lower_rate, with_dev
 from nnexp.analysis.results import Result
 from nnexp.errors import count
 from nnexp.stats import FloatArray, t_quantile
 
 OVERFITTING, PROGRESS, NOISE = "overfitting", "progress at the end", "noise at the end"
-FEWEST = 6
-"""Epochs below which curves tell nothing."""
-_CLEAR = 0.01
-"""A relative change of the loss that matters."""
+_CLEAR, _LARGE = 0.01, 0.05
+"""Relative changes of the loss that matter, and that can't be called none."""
+_CORRELATED = 15
+"""Epochs from which it can be told whether neighbours are alike."""
 
+NONE_SEEN = "none seen"
 IMPROVING, FLAT, WORSENING = "still improving", "flat", "getting worse"
+PAST, UNCLEAR = "past its best", "too noisy to tell"
 
 History = Mapping[str, FloatArray]
 
 
-def histories(runs: Sequence[Result]) -> list[dict[str, FloatArray]]:
-    """The recorded epochs of each run that has enough of them."""
-    found = [run.history() for run in runs]
+def histories(result: Result) -> list[dict[str, FloatArray]]:
+    """The recorded epochs of each run that did not diverge and has enough of them."""
+    found = [run.history() for run in result.runs if run.status != "diverged"]
     return [history for history in found if len(history.get("epoch", ())) >= FEWEST]
 
 
-def too_short(topic: str, result: Result, split: str) -> Remark:
-    """Why the curves of a run tell nothing."""
-    if split == "test":
-        why = "test is not watched while training"
-        return unknown(topic, why, "Split off a dev part: --set data.split.dev=0.2")
-    return unknown(topic, f"{result.path} has no {FEWEST} epochs of finite numbers on {split}")
+def untold(topic: str, result: Result, column: str) -> Remark:
+    """Why the curves of a run tell nothing, and what would."""
+    if column.startswith("test/"):
+        return unknown(topic, "Test is not watched while training.", *with_dev(result))
+    if (result.path / "m0").is_dir():
+        return unknown(topic, "A committee is not trained itself.")
+    epochs = max(len(run.history().get("epoch", ())) for run in result.runs)
+    if epochs < FEWEST:
+        had = f"{count(epochs, 'epoch')} {'is' if epochs == 1 else 'are'}" if epochs else "none is"
+        why = f"Curves tell something from {FEWEST} epochs on, and {had} recorded."
+        return unknown(topic, why, *longer(result) if epochs else ())
+    return unknown(topic, f"{column} is not recorded as a finite number at every epoch.")
 
 
 # -- overfitting -----------------------------------------------------------------------------------
@@ -85,23 +94,37 @@ def smoothed(values: FloatArray, width: int) -> FloatArray:
 
 
 def noise(values: FloatArray) -> float:
-    """The standard deviation of a curve around its trend, from the differences of neighbours:
-    their median absolute deviation, which a trend and single jumps hardly change.
+    """What a curve goes up and down around its trend, so that an average of w values is known to
+    ± noise / √w.
+
+    It is the standard deviation from the differences of neighbours (their median absolute
+    deviation, which a trend and single jumps hardly change); larger where neighbours are alike,
+    with correlation ρ, by √(1 + ρ) / (1 − ρ). That is told by second differences over two epochs
+    and over one, which a bend does not change: the ratio of their variances is about 1 + ρ.
     """
-    steps = np.diff(values[len(values) // 3 :])
-    spread = float(np.median(np.abs(steps - np.median(steps))))
-    return 1.4826 * spread / math.sqrt(2.0)
+    last = values[len(values) // 3 :]
+    single = _spread(np.diff(last)) / math.sqrt(2.0)
+    if len(last) < _CORRELATED:
+        return single
+    near, far = (_spread(last[2 * k :] - 2 * last[k:-k] + last[: -2 * k]) for k in (1, 2))
+    alike = min(max((far / near) ** 2 - 1.0, 0.0), 0.6) if near > 0 else 0.0
+    return single * math.sqrt(1.0 + alike) / (1.0 - alike)
+
+
+def _spread(values: FloatArray) -> float:
+    """Standard deviation by the median absolute deviation, of a normal's 0.6745 σ."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def overfitting(result: Result, split: str) -> Remark:
     """Where overfitting began, if it did, by loss on train and dev over the epochs."""
     found = [
         onset(h["epoch"], h["train/loss"], h[f"{split}/loss"])
-        for h in histories(result.runs)
+        for h in histories(result)
         if _is_whole(h, "train/loss", f"{split}/loss")
     ]
     if not found:
-        return too_short(OVERFITTING, result, split)
+        return untold(OVERFITTING, result, f"{split}/loss")
     hit = [one for one in found if one.overfits]
     numbers = {
         "overfit": len(hit),
@@ -110,10 +133,10 @@ def overfitting(result: Result, split: str) -> Remark:
         "rise": [one.rise for one in found],
     }
     if 2 * len(hit) <= len(found):
-        text = f"{split} loss does not rise while train loss falls"
+        text = f"{split} loss has no minimum from which it rose for good while train loss fell"
         if hit:
             text += f", but for {of_members(len(hit), len(found))}"
-        return Remark(OVERFITTING, "none seen", "good", f"{text}.", "", numbers)
+        return Remark(OVERFITTING, NONE_SEEN, "good", f"{text}.", numbers=numbers)
     epochs, rises = [one.epoch for one in hit], [one.rise for one in hit]
     who = f" in {of_members(len(hit), len(found))}" if len(found) > 1 else ""
     text = (
@@ -121,21 +144,16 @@ def overfitting(result: Result, split: str) -> Remark:
         f"{share(float(np.median(rises)))} while train loss fell."
     )
     verdict = f"began at epoch {round(float(np.median(epochs)))}"
-    stopped = bool((result.config.get("training") or {}).get("early_stopping"))
-    return Remark(
-        OVERFITTING, verdict, "look" if stopped else "bad", *_stop(text, stopped), numbers
-    )
+    if stops_early(result):
+        text += " Early stopping keeps the weights from before."
+        return Remark(OVERFITTING, verdict, "good", text, numbers=numbers)
+    text += " The weights that are kept are the last ones."
+    return Remark(OVERFITTING, verdict, "bad", text, *keep_best(result), numbers)
 
 
-def _stop(text: str, stopped: bool) -> tuple[str, str]:
-    """With what early stopping did or would do, and the advice."""
-    if stopped:
-        return f"{text} Early stopping keeps the weights from before.", (
-            "Regularize, so that the minimum lies lower: dropout, L2 or more data."
-        )
-    return f"{text} The weights that are kept are the last ones.", (
-        'Keep the best: --set "training.early_stopping={monitor: dev/loss, patience: 10}".'
-    )
+def stops_early(result: Result) -> bool:
+    """Whether it is trained with early stopping."""
+    return bool((result.config.get("training") or {}).get("early_stopping"))
 
 
 # -- progress --------------------------------------------------------------------------------------
@@ -145,8 +163,8 @@ def _stop(text: str, stopped: bool) -> tuple[str, str]:
 class Trend:
     """A straight line through the last epochs of a curve.
 
-    change: over these epochs, of the line. t: of its slope. spread: standard deviation around it.
-    mean: of the values. epochs: how many they are.
+    change: over these epochs, of the line. t: of its slope, smaller where neighbours are alike.
+    spread: standard deviation around it. mean: of the values. epochs: how many they are.
     """
 
     change: float
@@ -157,7 +175,7 @@ class Trend:
 
     @property
     def sure(self) -> bool:
-        """Whether there is a trend: |t| over the 99 % point, as neighbours are not independent."""
+        """Whether there is a trend: |t| beyond its 99 % point."""
         return abs(self.t) > t_quantile(self.epochs - 2, 0.995)
 
 
@@ -169,9 +187,21 @@ def trend(values: FloatArray) -> Trend:
     slope = float(x @ last / (x @ x))
     left = last - last.mean() - slope * x
     spread = math.sqrt(float(left @ left) / (n - 2))
-    error = spread / math.sqrt(float(x @ x))
+    error = spread / math.sqrt(float(x @ x)) * _inflation(left)
     t = slope / error if error > 0 else math.copysign(math.inf, slope) if slope else 0.0
     return Trend(slope * (n - 1), t, spread, float(last.mean()), n)
+
+
+def _inflation(left: FloatArray) -> float:
+    """√((1 + ρ) / (1 − ρ)): by how much the error of a slope grows with the correlation ρ of
+    neighbouring residuals, whose estimate is freed of its bias (Kendall 1954).
+    """
+    squares = float(left @ left)
+    if len(left) < 8 or squares == 0:
+        return 1.0
+    found = float(left[1:] @ left[:-1]) / squares
+    alike = min(max(found + (1.0 + 4.0 * found) / len(left), 0.0), 0.9)
+    return math.sqrt((1.0 + alike) / (1.0 - alike))
 
 
 def direction(values: FloatArray) -> str:
@@ -182,39 +212,45 @@ def direction(values: FloatArray) -> str:
     return IMPROVING if line.change < 0 else WORSENING
 
 
-def progress(result: Result, split: str) -> Remark:
-    """Whether the training was over when it ended, by the loss on dev (without it, on train)."""
-    known = histories(result.runs)
+def train_direction(result: Result) -> str:
+    """How the training loss went at the end: still improving, too, if that is too short to tell."""
+    known = [h["train/loss"] for h in histories(result) if _is_whole(h, "train/loss")]
+    return majority([direction(values) for values in known]) if known else IMPROVING
+
+
+def progress(result: Result, split: str, overfits: bool = False) -> Remark:
+    """Whether the training was over when it ended, by the loss on dev (without it, on train).
+
+    overfits: whether the dev loss rose for good before; then it is past its best, however it ended.
+    """
+    known = histories(result)
     column = f"{split}/loss" if known and f"{split}/loss" in known[0] else "train/loss"
     known = [h for h in known if _is_whole(h, column)]
     if not known:
-        return too_short(PROGRESS, result, split)
+        return untold(PROGRESS, result, column)
     found = [direction(h[column]) for h in known]
     lines = [trend(h[column]) for h in known]
-    verdict = majority(found)
+    verdict = PAST if overfits else majority(found)
     change = [line.change / max(abs(line.mean), 1e-12) for line in lines]
     text = (
         f"{column} changed by {over([100 * c for c in change], '+.2g')} % over the last "
         f"{count(lines[0].epochs, 'epoch')}"
     )
-    if verdict == FLAT and abs(float(np.median(change))) >= _CLEAR:
+    seen = abs(float(np.median(change)))
+    if overfits:
+        text += ", and was lower before"
+    elif verdict == FLAT and seen >= _CLEAR:
         text += ", which its ups and downs may explain"
-    text += f"; {divided}." if (divided := votes(found)) else "."
+        verdict = UNCLEAR if seen >= _LARGE else FLAT
+    text += f"; {divided}." if (divided := votes(found)) and not overfits else "."
     numbers = {"column": column, "epochs": lines[0].epochs, "change": change, "members": found}
-    advice = _go_on(result, known[0], verdict)
-    return Remark(PROGRESS, verdict, "good" if verdict == FLAT else "look", text, advice, numbers)
-
-
-def _go_on(result: Result, history: History, verdict: str) -> str:
-    if verdict == FLAT:
-        return ""
+    if verdict in (FLAT, UNCLEAR, PAST):
+        return Remark(PROGRESS, verdict, "good", text, numbers=numbers)
+    advice = longer(result)
     if verdict == WORSENING:
-        return "Stop earlier, or lower the rate: --set schedule=cosine, or a smaller optimizer.lr."
-    epochs = 2 * len(history["epoch"])
-    rates = history.get("lr")
-    if rates is not None and rates[-1] < 0.05 * np.nanmax(rates):
-        return f"The rate had run out, so train anew on a longer schedule: --epochs {epochs}."
-    return f"Train longer: nnexp train --resume {result.path} --epochs {epochs}"
+        rises = train_direction(result) == WORSENING
+        advice = lower_rate(result) if rises else keep_best(result)
+    return Remark(PROGRESS, verdict, "look", text, *advice, numbers)
 
 
 # -- noise -----------------------------------------------------------------------------------------
@@ -226,9 +262,9 @@ def end_noise(result: Result, split: str, metric: str, sampling: float | None) -
     sampling: standard error of the metric from the split's number of examples, if it is known.
     """
     column = f"{split}/{metric}"
-    known = [h[column] for h in histories(result.runs) if _is_whole(h, column)]
+    known = [h[column] for h in histories(result) if _is_whole(h, column)]
     if not known:
-        return too_short(NOISE, result, split)
+        return untold(NOISE, result, column)
     lines = [trend(values) for values in known]
     found = [_kind(line) for line in lines]
     verdict = majority(found)
@@ -253,15 +289,10 @@ def end_noise(result: Result, split: str, metric: str, sampling: float | None) -
         "sampling_error": sampling,
         "members": found,
     }
-    advice = ""
-    if verdict == "noise":
-        advice = (
-            f"Don't choose between these epochs by {column}: watch {split}/loss, let the rate "
-            "fall (--set schedule=cosine), and compare configs with --seeds."
-        )
     # Ups and downs well within what the examples leave open do no harm.
-    matters = verdict == "noise" and float(np.median(spreads)) > 0.5 * (sampling or 0.0)
-    return Remark(NOISE, verdict, "look" if matters else "good", text, advice, numbers)
+    if verdict != "noise" or float(np.median(spreads)) <= 0.5 * (sampling or 0.0):
+        return Remark(NOISE, verdict, "good", text, numbers=numbers)
+    return Remark(NOISE, verdict, "look", text, *let_fall(result, column), numbers)
 
 
 def _kind(line: Trend) -> str:

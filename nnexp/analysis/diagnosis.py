@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnexp.analysis.bias_variance import bias_variance
+from nnexp.analysis.bias_variance import LOW_BOTH, bias_variance
 from nnexp.analysis.calibrated import calibration
-from nnexp.analysis.curves import IMPROVING, end_noise, overfitting, progress
+from nnexp.analysis.curves import (
+    IMPROVING,
+    NONE_SEEN,
+    WORSENING,
+    end_noise,
+    overfitting,
+    progress,
+    stops_early,
+    train_direction,
+)
 from nnexp.analysis.findings import counted, shared, statistic_of
 from nnexp.analysis.layers import layer_health
+from nnexp.analysis.measure import parsed
 from nnexp.analysis.mistakes import confused_classes, predictions_of, worst_examples
+from nnexp.analysis.plan import DIVERGENCE, Step, next_step
 from nnexp.analysis.remark import Remark, of_members
+from nnexp.analysis.remedies import lower_rate
 from nnexp.analysis.results import Result, read_result
-from nnexp.errors import NnexpError, UsageError, count
+from nnexp.errors import NnexpError, count
 from nnexp.runs.rundir import RunDir
 
 
@@ -27,6 +39,7 @@ class Diagnosis:
     """The remarks on a run, or over the members of a group.
 
     split: on which part what is not training was judged: dev, or test if there is no dev.
+    next: the one step to take first.
     """
 
     path: Path
@@ -34,6 +47,7 @@ class Diagnosis:
     members: int
     split: str
     remarks: tuple[Remark, ...]
+    next: Step
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,39 +56,51 @@ class Diagnosis:
             "members": self.members,
             "split": self.split,
             "remarks": [remark.to_json() for remark in self.remarks],
+            "next": self.next.to_json(),
         }
 
 
-def diagnose(path: Path, best_possible: float | None = None) -> Diagnosis:
+def diagnose(path: Path, best_possible: str | float | None = None) -> Diagnosis:
     """Look at what a run or group left, without torch.
 
-    best_possible: the error that nobody can beat, in the units of the error that is reported.
-    Raises UsageError (a best possible error below 0), and as `read_result` does.
+    best_possible: the error that nobody can beat: a share, per cent with a %, or an rmse or mae in
+    the target's units. Raises UsageError (it is none), and as `read_result` does.
     """
-    if best_possible is not None and not 0 <= best_possible < math.inf:
-        raise UsageError(
-            f"--best-possible: should be an error of 0 or more, such as 0.02; got {best_possible:g}"
-        )
+    if best_possible is not None:
+        parsed(best_possible)
     result = read_result(path)
     split = "dev" if result.part("dev") else "test"
     remarks = tuple(_remarks(result, split, best_possible))
-    return Diagnosis(path, result.kind, len(result.runs), split, remarks)
+    return Diagnosis(
+        path, result.kind, len(result.runs), split, remarks, next_step(result, split, remarks)
+    )
 
 
-def _remarks(result: Result, split: str, best_possible: float | None) -> Iterator[Remark]:
+def _remarks(result: Result, split: str, best_possible: str | float | None) -> Iterator[Remark]:
     task, primary = str(result.summary.get("task")), str(result.summary.get("primary"))
     alive = tuple(run for run in result.runs if run.status != "diverged")
     if len(alive) < len(result.runs):
         yield _diverged(result, bool(alive))
     if not alive:
         return
-    end = progress(result, split)
+    rise = overfitting(result, split)
+    overfits = rise.grade != "unknown" and rise.verdict != NONE_SEEN
+    end = progress(result, split, overfits)
     if result.part(split):
-        yield bias_variance(result, split, best_possible, end.verdict == IMPROVING)
-    yield overfitting(result, split)
+        worse = rise.grade == "bad" or end.verdict == WORSENING
+        # Early stopping goes on for as long as dev gains, whatever the training loss does.
+        watched = end.verdict if stops_early(result) else train_direction(result)
+        improving = not overfits and IMPROVING in (end.verdict, watched)
+        gap = bias_variance(result, split, best_possible, worse, improving)
+        yield gap
+        if (
+            gap.verdict == LOW_BOTH and end.verdict == IMPROVING
+        ):  # it would gain nothing to speak of
+            end = replace(end, grade="good", advice="", step="", command="")
+    yield rise
     yield end
     yield end_noise(result, split, primary, sampling_error(result, split, primary))
-    if found := layer_health(alive):
+    if found := layer_health(result):
         yield found
     predictions = predictions_of(result, split)
     yield worst_examples(predictions, split, task)
@@ -103,14 +129,8 @@ def _diverged(result: Result, alive: bool) -> Remark:
         text = f"{of_members(len(gone), len(result.runs))} diverged, the first after {first}."
     if alive:
         text += " What follows is about the others."
-    rate = (result.config.get("optimizer") or {}).get("lr")
-    lower = f"--set optimizer.lr={rate / 10:g}" if isinstance(rate, float) else "a lower rate"
-    advice = (
-        f"Train with {lower}, or clip: --set training.clip_grad_norm=1; a warm-up helps where only "
-        "the first updates are too large."
-    )
     numbers = {"diverged": len(gone), "epochs": epochs}
-    return Remark("divergence", "diverged", "bad", text, advice, numbers)
+    return Remark(DIVERGENCE, "diverged", "bad", text, *lower_rate(result), numbers)
 
 
 def sampling_error(result: Result, split: str, metric: str) -> float | None:

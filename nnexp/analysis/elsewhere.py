@@ -12,79 +12,121 @@ forms below; `target` if the file has it, else the run's; `split` if it has seve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nnexp.analysis.findings import statistic_of
-from nnexp.analysis.results import Predictions, Result, read_rows
-from nnexp.errors import DamagedRun, DataError, UsageError
+from nnexp.analysis.results import Predictions, Result
+from nnexp.errors import DamagedRun, DataError, RunError, UsageError, count, nearest
+from nnexp.runs.files import read_bytes
 from nnexp.stats import FloatArray
 
 SPLITS = ("dev", "test")
 CLOSE = 1e-7
-"""Probabilities below it count as it in log_loss, as those of float32 do."""
+"""Probabilities below it count as it in log_loss: none is lost on a single example."""
 
 Columns = dict[str, tuple[str, ...]]
 
 
 def read_elsewhere(path: Path, like: Result) -> Result:
-    """The predictions in a file as a result beside a run that was asked the same.
+    """The predictions in a file as a result beside a run, or a group, that was asked the same.
 
     Raises DataError for a file that can't be used, UsageError for a run that can't be compared so.
     """
     task = like.summary.get("task")
-    if like.kind != "run":
+    if like.manifest.get("varies") == "split":
         raise UsageError(
-            f"{path} is one model, and {like.path} is a group: compare it with a run, such as "
-            f"{like.path / 's0'}"
+            f"{path} is one model, and each member of {like.path} has test examples of its own: "
+            f"compare it with one, such as {like.path / 's0'}"
         )
     if task not in ("classification", "multilabel", "regression"):
         raise UsageError(f"{path}: predictions from elsewhere can't be compared with a {task} run")
+    asked = _asked(like)
     columns = _columns(path)
-    found = {split: _part(path, columns, split, like) for split in SPLITS if like.part(split)}
+    found = {split: _part(path, columns, split, asked) for split in SPLITS if asked.part(split)}
     found = {split: rows for split, rows in found.items() if len(rows)}
     if not found:
-        known = next((like.predictions(s).ids[:3] for s in SPLITS if like.part(s)), ())
+        known = next((asked.predictions(s).ids[:3] for s in SPLITS if asked.part(s)), ())
         raise DataError(
             f"{path}: none of its examples is one of {like.path} (whose ids look like this: "
             f"{', '.join(known)})"
         )
     summary = {name: like.summary.get(name) for name in ("task", "primary", "higher_is_better")}
-    parts = {split: _scores(rows, like, split) for split, rows in found.items()}
+    parts = {split: _scores(rows, asked, split) for split, rows in found.items()}
     result = Result(path, "run", {"status": "finished", "elsewhere": True}, (), found)
     told = {"name": path.stem, "metrics": like.config.get("metrics")}
+    if all("loss" in part for part in parts.values()):
+        told |= {name: like.config.get(name) for name in ("loss", "data")}
     result.__dict__.update(summary={"status": "finished", **summary, **parts}, config=told)
     return result
 
 
+def _asked(like: Result) -> Result:
+    """A run itself; of a group a member that has answered. RunError if it diverged before."""
+    answered = [run for run in like.runs if run.answered]
+    if not answered:
+        raise RunError(f"{like.path} diverged and left no predictions to hold a file against")
+    return answered[0]
+
+
 def _columns(path: Path) -> Columns:
-    try:
-        header, rows = read_rows(path.parent, path.name)
-    except DamagedRun as error:
-        raise DataError(str(error)) from None
-    header[0] = header[0].removeprefix("\ufeff")
+    header, rows = _table(path)
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: two columns have the same name")
     if "id" not in header:
-        raise DataError(f"{path}: there is no column 'id' (there are: {', '.join(header[:10])})")
+        there = ", ".join(header[:10]) + (", …" if len(header) > 10 else "")
+        close = nearest("id", header) if len(header) > 1 else None
+        hint = f"; should {close} be called id?" if close else ""
+        hint = "; are its columns separated by commas?" if len(header) == 1 else hint
+        raise DataError(f"{path}: there is no column 'id' (there are: {there}){hint}")
     cells = zip(*rows, strict=True) if rows else [()] * len(header)
     return dict(zip(header, cells, strict=True))
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, all of one length; empty lines don't count."""
+    try:
+        text = read_bytes(path.parent, path.name).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, row) for row in reader if row]
+    except DamagedRun as error:
+        raise DataError(str(error)) from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 text (in a spreadsheet: save as CSV UTF-8)") from None
+    except csv.Error as error:
+        raise DataError(f"{path} is not CSV: {error}") from None
+    if not lines:
+        raise DataError(f"{path} is empty: it should begin with a header (id, prediction, …)")
+    header = [name.strip() for name in lines[0][1]]
+    for number, row in lines[1:]:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: line {number} has {count(len(row), 'cell')}, and the header {len(header)}"
+            )
+    return header, [row for _, row in lines[1:]]
 
 
 def _part(path: Path, columns: Columns, split: str, like: Result) -> Predictions:
     """The rows of a split as predictions.csv would have them."""
     known = like.predictions(split)
-    rows = list(range(len(columns["id"])))
+    every = [_known_id(one, known) for one in columns["id"]]
+    rows = list(range(len(every)))
     if "split" in columns:
         rows = [row for row in rows if columns["split"][row] == split]
     has_target = any(name.partition("_")[0] == "target" for name in columns)
     if not (has_target and "split" in columns):
-        rows = [row for row in rows if columns["id"][row] in known.rows]
-    ids = [columns["id"][row] for row in rows]
+        rows = [row for row in rows if every[row] in known.rows]
+    ids = [every[row] for row in rows]
     if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise DataError(f"{path}: the id {twice} stands there twice")
     given = Predictions(path, {name: tuple(c[r] for r in rows) for name, c in columns.items()})
+    given = Predictions(path, {**given.columns, "id": tuple(ids)})
     if not has_target:
         own = known.take([known.rows[one] for one in ids])
         target = {n: c for n, c in own.columns.items() if n.partition("_")[0] == "target"}
@@ -96,19 +138,47 @@ def _part(path: Path, columns: Columns, split: str, like: Result) -> Predictions
         told = _answers(given, like, target)
     except DamagedRun as error:
         raise DataError(str(error)) from None
-    return Predictions(path, {"id": tuple(ids), **target, **told})
+    found = Predictions(path, {"id": tuple(ids), **target, **told})
+    _check_targets(found, known, like)
+    return found
+
+
+def _check_targets(found: Predictions, known: Predictions, like: Result) -> None:
+    """DataError if an example has another target than in the run: its id means something else."""
+    common = [one for one in found.ids if one in known.rows]
+    if not set(found.columns) & set(known.columns) & {"target", "target_0"}:
+        return
+    ours, theirs = (p.take([p.rows[one] for one in common]) for p in (found, known))
+    if ours.agrees(theirs):
+        return
+    other = [k for k in range(len(common)) if not ours.take([k]).agrees(theirs.take([k]))]
+    raise DataError(
+        f"{found.path}: {len(other)} of {count(len(common), 'example')} have another target than "
+        f"in {like.path} (the first: {common[other[0]]}), so the ids seem to be others"
+    )
+
+
+def _known_id(one: str, known: Predictions) -> str:
+    """An id as the run has it; whole numbers may have been written as `1.0`."""
+    if one not in known.rows and one.endswith(".0") and one[:-2] in known.rows:
+        return one[:-2]
+    return one
 
 
 def _answers(given: Predictions, like: Result, target: Columns) -> Columns:
     """`prediction`, or one a label or value; of probabilities also what log_loss and brier are."""
     task = like.summary.get("task")
     if task == "classification":
-        return _classes(given, [str(x) for x in like.stored.get("classes") or ()], target)
+        also = ("loss",) if _is_log_loss(like) else ()
+        return _classes(given, [str(x) for x in like.stored.get("classes") or ()], target, also)
     names = [str(name) for name in like.stored.get("target_names") or ()]
     return (_labels if task == "multilabel" else _values)(given, names)
 
 
-def _classes(given: Predictions, classes: Sequence[str], target: Columns) -> Columns:
+def _classes(
+    given: Predictions, classes: Sequence[str], target: Columns, also: Sequence[str]
+) -> Columns:
+    """also: further names of the log_loss."""
     if "target" not in target:
         raise DataError(f"{given.path}: the column of targets should be called 'target'")
     truth = _named(given.path, "target", target["target"], classes)
@@ -127,11 +197,30 @@ def _classes(given: Predictions, classes: Sequence[str], target: Columns) -> Col
     if "prediction" in given.columns:  # it may have been decided in another way
         told["prediction"] = _named(given.path, "prediction", given.columns["prediction"], classes)
     if chances is not None:
+        _check_sums(given, chances)
         hot = np.array([[name == one for one in classes] for name in truth], dtype=np.float64)
         losses = -np.log(np.clip((hot * chances).sum(axis=1), CLOSE, 1.0))
         squares = ((chances - hot) ** 2).sum(axis=1) / (2 if len(classes) == 2 else 1)
-        told |= {"log_loss": _texts(losses), "brier": _texts(squares)}
+        told |= dict.fromkeys(("log_loss", *also), _texts(losses)) | {"brier": _texts(squares)}
     return told
+
+
+def _check_sums(given: Predictions, chances: FloatArray) -> None:
+    """DataError if the classes' probabilities don't sum to 1, rounded to two places each."""
+    wrong = np.flatnonzero(abs(chances.sum(axis=1) - 1.0) > 0.01 + 0.005 * chances.shape[1])
+    if len(wrong):
+        whole = chances[wrong[0]].sum()
+        raise DataError(
+            f"{given.path}: the probabilities of example {given.ids[wrong[0]]} sum to {whole:.4g}"
+        )
+
+
+def _is_log_loss(like: Result) -> bool:
+    """Whether the run's loss is −log of the probability of the right class, and nothing else."""
+    loss = like.config.get("loss")
+    if not isinstance(loss, Mapping) or loss.get("class_weights") or loss.get("label_smoothing"):
+        return False
+    return loss.get("name") in ("cross_entropy", "binary_cross_entropy")
 
 
 def _labels(given: Predictions, names: Sequence[str]) -> Columns:
@@ -211,7 +300,8 @@ def _named(
     for cell in cells:
         if cell not in known:
             shown = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
-            raise DataError(f"{path}: {column} {cell!r} is not one of the classes {shown}")
+            hint = "; write their names" if cell.partition(".")[0].isdigit() else ""
+            raise DataError(f"{path}: {column} {cell!r} is not one of the classes {shown}{hint}")
     return tuple(known[cell] for cell in cells)
 
 

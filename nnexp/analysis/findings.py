@@ -12,7 +12,7 @@ from nnexp.analysis import bootstrap
 from nnexp.analysis.results import Predictions, Result, as_number
 from nnexp.analysis.scores import statistic
 from nnexp.analysis.statistic import Statistic
-from nnexp.errors import RunError, UsageError
+from nnexp.errors import RunError, UsageError, count
 from nnexp.stats import (
     Estimate,
     FloatArray,
@@ -23,9 +23,10 @@ from nnexp.stats import (
     welch,
 )
 
-MODELS = "these two models"
+MODELS, THESE = "these two models", "these models"
 SPLIT = "this split"
 DATA = "data like this"
+AGAINST = "data like this and this one model"
 
 _HITS = ("accuracy", "error", "exact_match", "top_k")
 """Means of what an example has or has not; of several labels accuracy and error are shares."""
@@ -35,7 +36,7 @@ _HITS = ("accuracy", "error", "exact_match", "top_k")
 class Finding:
     """A difference B − A with the methods that judge it.
 
-    estimate: what the verdict is from; scope: what it speaks of (MODELS, SPLIT or DATA).
+    estimate: what the verdict is from; scope: what it speaks of, one of the constants above.
     beside: other estimates with their scopes, shown without a verdict.
     notes: what a reader must know to understand it, as sentences.
     """
@@ -60,12 +61,15 @@ class Aligned:
 
 
 def find(a: Result, b: Result, split: str, metric: str) -> Finding:
-    """What can be said about the difference B − A of two runs, or of two groups.
+    """What can be said about the difference B − A of two runs, or of two groups; or of a group over
+    seeds and one model from elsewhere.
 
     Raises UsageError when one group varies the seed and the other the split.
     """
-    if a.kind == "run":
+    if a.kind == b.kind == "run":
         return _two_runs(a, b, split, metric)
+    if a.kind != b.kind:
+        return _against_one(a, b, split, metric)
     varies = [result.manifest.get("varies", "seed") for result in (a, b)]
     if varies[0] != varies[1]:
         raise UsageError(
@@ -113,7 +117,9 @@ def align(a: Sequence[Predictions], b: Sequence[Predictions]) -> Aligned:
         note = f"Only {common} of {smaller} examples are in both, so they are not paired."
         return Aligned(own_a, own_b, False, note)
     larger = max(len(own_a[0]), len(own_b[0]))
-    note = f"The difference is over the {common} examples in both." if common < larger else ""
+    note = (
+        f"The difference is over the {count(common, 'example')} in both." if common < larger else ""
+    )
     return Aligned(both[: len(own_a)], both[len(own_a) :], True, note)
 
 
@@ -128,15 +134,16 @@ def shared(predictions: Sequence[Predictions]) -> tuple[Predictions, ...]:
 
 def _two_runs(a: Result, b: Result, split: str, metric: str) -> Finding:
     difference = b.value(split, metric) - a.value(split, metric)
+    scope = THESE if any(run.manifest.get("elsewhere") for run in (a, b)) else MODELS
     untested = Estimate("none", difference, math.nan, math.nan)
     by_examples = statistic_of(a, metric)
     if by_examples is None:
         note = f"{metric} is not an average over examples: no interval for two single runs."
-        return Finding(untested, MODELS, notes=(note,))
+        return Finding(untested, scope, notes=(note,))
     predictions = [run.predictions(split) for run in (a, b)]
     reason = doubt((a, b), predictions, split, metric)
     if reason:
-        return Finding(untested, MODELS, notes=(reason,))
+        return Finding(untested, scope, notes=(reason,))
     aligned = align(predictions[:1], predictions[1:])
     x, y = by_examples.moments(aligned.a[0]), by_examples.moments(aligned.b[0])
     estimate = (bootstrap.paired if aligned.paired else bootstrap.unpaired)(by_examples, x, y)
@@ -144,7 +151,7 @@ def _two_runs(a: Result, b: Result, split: str, metric: str) -> Finding:
         p = mcnemar_exact(int((x > y).sum()), int((y > x).sum()))
         test = "McNemar's exact test, with a paired bootstrap interval over test examples"
         estimate = replace(estimate, exact_p=p, test=test)
-    return Finding(estimate, MODELS, notes=_told(aligned.note))
+    return Finding(estimate, scope, notes=_told(aligned.note))
 
 
 def _over_seeds(a: Result, b: Result, split: str, metric: str) -> Finding:
@@ -166,6 +173,50 @@ def _over_seeds(a: Result, b: Result, split: str, metric: str) -> Finding:
         matrix(by_examples, aligned.a), matrix(by_examples, aligned.b), paired=aligned.paired
     )
     return Finding(estimate, DATA, ((on_split, SPLIT),), _told(aligned.note))
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """The mean over examples of a single column, for the bootstrap."""
+
+    def combine(self, means: FloatArray) -> FloatArray:
+        return means[..., 0]
+
+
+def _against_one(a: Result, b: Result, split: str, metric: str) -> Finding:
+    """A group over seeds and a single model, in either order: that model's own seed, or whatever
+    chance there was in its training, is not to be seen.
+    """
+    runs_a, runs_b = counted(a, split, metric), counted(b, split, metric)
+    values_a, values_b = _values(runs_a, split, metric), _values(runs_b, split, metric)
+    if not len(values_a) or not len(values_b):
+        return Finding(Estimate("none", math.nan, math.nan, math.nan), SPLIT)
+    on_split = _over_one(values_b - values_a)
+    by_examples = statistic_of(a, metric)
+    if by_examples is None:
+        note = f"{metric} is not an average over examples, so the examples' chance is left out."
+        return Finding(on_split, SPLIT, notes=(note,))
+    predictions = [run.predictions(split) for run in (*runs_a, *runs_b)]
+    if reason := doubt((*runs_a, *runs_b), predictions, split, metric):
+        return Finding(on_split, SPLIT, notes=(reason,))
+    aligned = align(predictions[: len(runs_a)], predictions[len(runs_a) :])
+    x, y = matrix(by_examples, aligned.a), matrix(by_examples, aligned.b)
+    draw = bootstrap.paired if aligned.paired else bootstrap.unpaired
+    these: Estimate = draw(_Mean(), x.mean(axis=0)[:, None], y.mean(axis=0)[:, None])
+    these = replace(these, test=f"{these.test}, of the members' mean")
+    if not aligned.paired or max(len(x), len(y)) < 2:
+        return Finding(these, THESE, notes=_told(aligned.note))
+    # What differs, seed by example, has their variance alone: the one model adds none.
+    difference = y - x
+    on_split = _over_one(difference.mean(axis=1))  # on the examples in both
+    estimate = replace(two_way(np.zeros_like(difference), difference), per_member=None)
+    beside = ((on_split, SPLIT), (these, THESE))
+    return Finding(estimate, AGAINST, beside, _told(aligned.note))
+
+
+def _over_one(differences: FloatArray) -> Estimate:
+    """From one model to each member of a group: new seeds of the group, and that one model."""
+    return replace(corrected_paired(differences, 0.0), test="t over seeds", per_member=None)
 
 
 def mean_score(result: Result, split: str, metric: str) -> Estimate:

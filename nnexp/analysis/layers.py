@@ -8,12 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnexp.analysis.remark import Remark
+from nnexp.analysis.remark import Remark, share
+from nnexp.analysis.remedies import mend_layers
 from nnexp.analysis.results import Result
 from nnexp.errors import DamagedRun, count
 from nnexp.runs.rundir import RunDir
 
 TOPIC = "layers"
+HEALTHY = "healthy"
 FILE = "health.csv"
 
 DEAD, SATURATED = 0.2, 0.5
@@ -29,7 +31,7 @@ Table = dict[str, list[dict[str, float]]]
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong with a layer, where it was first seen, and what helps.
+    """What is wrong with a layer.
 
     kind: in a word. epoch: of the first recording that shows it.
     """
@@ -38,7 +40,6 @@ class Trouble:
     layer: str
     epoch: int
     text: str
-    advice: str
 
 
 def read_health(run: Result) -> Table | None:
@@ -49,8 +50,10 @@ def read_health(run: Result) -> Table | None:
     lines = csv.DictReader(io.StringIO(RunDir(run.path).read_text(FILE), newline=""))
     table: Table = {}
     for line in lines:
-        if not line.get("layer") or not line.get("epoch"):
-            raise DamagedRun(f"{file} should have the columns epoch and layer in every row")
+        if not line.get("layer") or not math.isfinite(_number(line.get("epoch"))):
+            raise DamagedRun(
+                f"{file} should have the columns epoch, a number, and layer in every row"
+            )
         numbers = {str(k): _number(v) for k, v in line.items() if k not in ("layer", None)}
         table.setdefault(line["layer"], []).append(numbers)
     return table
@@ -67,39 +70,21 @@ def troubles(table: Table) -> list[Trouble]:
     """What is wrong with which layers, at the last recording."""
     found = []
     for layer, rows in table.items():
-        for kind, column, limit, text, advice in _LIMITS:
+        for kind, column, limit, text in _LIMITS:
             if rows[-1].get(column, math.nan) > limit:
                 seen = _since(rows, column, limit)
-                told = text.format(layer=layer, value=rows[-1][column])
-                found.append(Trouble(kind, layer, seen, told, advice))
+                told = text.format(layer=layer, value=share(rows[-1][column]))
+                found.append(Trouble(kind, layer, seen, told))
     return [*found, *_vanishing(table)]
 
 
 _LIMITS = (
-    (
-        "dead units",
-        "dead",
-        DEAD,
-        "{value:.0%} of the units of {layer} are 0 for every example",
-        "Lower the learning rate, or take an activation with a slope everywhere: "
-        "--set model.activation=leaky_relu.",
-    ),
-    (
-        "saturated",
-        "saturated",
-        SATURATED,
-        "{value:.0%} of the outputs of {layer} are where its slope is nearly 0",
-        "Start with smaller weights and standardized inputs, or take relu: "
-        "--set model.activation=relu.",
-    ),
-    (
-        "updates too large",
-        "update",
-        BIG_UPDATE,
-        "an update changes the weights of {layer} by {value:.0%}",
-        "Lower the learning rate by a factor of 10, or clip: --set training.clip_grad_norm=1.",
-    ),
-)
+    ("dead units", "dead", DEAD, "{value} of the units of {layer} are 0 for every example"),
+    ("saturated", "saturated", SATURATED,
+     "{value} of the outputs of {layer} are where its slope is nearly 0"),
+    ("updates too large", "update", BIG_UPDATE,
+     "an update changes the weights of {layer} by {value}"),
+)  # fmt: skip
 
 
 def _since(rows: Sequence[dict[str, float]], column: str, limit: float) -> int:
@@ -129,23 +114,20 @@ def _vanishing(table: Table) -> list[Trouble]:
     if ratio > 1:
         kind, one, other, ratio = "exploding gradient", last, first, 1 / ratio
     text = f"the gradient of {one} was {ratio:.1g} of that of {other}"
-    advice = (
-        "Keep the signal's scale: --set model.batch_norm=true, he_normal with relu, or residual "
-        "blocks."
-    )
-    return [Trouble(kind, one, epoch, text, advice)]
+    return [Trouble(kind, one, epoch, text)]
 
 
-def layer_health(runs: Sequence[Result]) -> Remark | None:
+def layer_health(result: Result) -> Remark | None:
     """Unhealthy layers over time, over a group's members; None if nothing was recorded."""
-    tables = [table for run in runs if (table := read_health(run))]
+    alive = [run for run in result.runs if run.status != "diverged"]
+    tables = [table for run in alive if (table := read_health(run))]
     if not tables:
         return None
     found = [trouble for table in tables for trouble in troubles(table)]
     layers = list(dict.fromkeys(layer for table in tables for layer in table))
     if not found:
         text = f"Signals and gradients of {count(len(layers), 'layer')} kept a healthy size."
-        return Remark(TOPIC, "healthy", "good", text, "", {"troubles": []})
+        return Remark(TOPIC, HEALTHY, "good", text, numbers={"troubles": []})
     kinds = list(dict.fromkeys(trouble.kind for trouble in found))
     told = []
     for kind in kinds:
@@ -154,11 +136,6 @@ def layer_health(runs: Sequence[Result]) -> Remark | None:
         more = f" (and {count(len(where) - 1, 'layer')} more)" if len(where) > 1 else ""
         told.append(f"{same[0].text}, first seen at epoch {same[0].epoch}{more}")
     text = "; ".join(told)
-    return Remark(
-        TOPIC,
-        ", ".join(kinds),
-        "bad",
-        f"{text[0].upper()}{text[1:]}.",
-        found[0].advice,
-        {"troubles": [vars(trouble) for trouble in found]},
-    )
+    text = f"{text[0].upper()}{text[1:]}."
+    numbers = {"troubles": [vars(trouble) for trouble in found]}
+    return Remark(TOPIC, ", ".join(kinds), "look", text, *mend_layers(kinds[0], result), numbers)

@@ -73,7 +73,7 @@ def hardest(predictions: Sequence[Predictions], task: str) -> list[Example]:
 def worst_examples(predictions: Sequence[Predictions], split: str, task: str) -> Remark:
     """The examples with the largest loss, and how much of the whole loss is theirs."""
     if not predictions:
-        return unknown(WORST, f"no predictions on {split} are there")
+        return unknown(WORST, f"There are no predictions on {split}.")
     found = hardest(predictions, task)
     total = sum(one.loss for one in found)
     few = found[: max(1, len(found) // 20)]
@@ -99,7 +99,7 @@ def worst_examples(predictions: Sequence[Predictions], split: str, task: str) ->
         "examples": [vars(one) for one in found[:20]],
     }
     verdict = "few carry the loss" if concentrated else "spread over many"
-    return Remark(WORST, verdict, "look" if concentrated else "good", text, advice, numbers)
+    return Remark(WORST, verdict, "look" if concentrated else "good", text, advice, numbers=numbers)
 
 
 def _shown(one: Example) -> str:
@@ -128,7 +128,7 @@ def confused_classes(
     if task not in ("classification", "multilabel"):
         return None
     if not predictions:
-        return unknown(CONFUSED, f"no predictions on {split} are there")
+        return unknown(CONFUSED, f"There are no predictions on {split}.")
     if task == "multilabel":
         return _missed_labels(predictions, split, labels)
     mistakes: Counter[tuple[str, str]] = Counter()
@@ -167,12 +167,12 @@ def confused_classes(
     if len(sizes) == 2:
         return _two_classes(mistakes, sizes, text, numbers)
     if n / total < 0.25 or n < 3 * models:
-        return Remark(CONFUSED, "no pair stands out", "good", text, "", numbers)
+        return Remark(CONFUSED, "no pair stands out", "good", text, "", numbers=numbers)
     advice = (
         f"Get more examples of {one} and {other}, or features that tell these two apart: they are "
         f"{share(n / total)} of the mistakes."
     )
-    return Remark(CONFUSED, f"{one} and {other}", "look", text, advice, numbers)
+    return Remark(CONFUSED, f"{one} and {other}", "look", text, advice, numbers=numbers)
 
 
 def _two_classes(
@@ -187,13 +187,13 @@ def _two_classes(
     worse, better = sorted(sizes, key=lambda name: -rates[name])
     numbers["missed"] = rates
     if rates[worse] < 2 * rates[better] or missed[worse] < 5:
-        return Remark(CONFUSED, "neither stands out", "good", text, "", numbers)
+        return Remark(CONFUSED, "neither stands out", "good", text, "", numbers=numbers)
     text += f" Of {worse} {share(rates[worse])} are missed, of {better} {share(rates[better])}."
     advice = (
-        "Move the decision threshold on dev (nnexp threshold RUN), or weigh the classes: "
-        '--set "loss={name: cross_entropy, class_weights: balanced}".'
+        "Move the decision threshold on dev (nnexp threshold), or weigh the classes "
+        "(loss.class_weights: balanced)."
     )
-    return Remark(CONFUSED, f"{worse} is missed more", "look", text, advice, numbers)
+    return Remark(CONFUSED, f"{worse} is missed more", "look", text, advice, numbers=numbers)
 
 
 def _missed_labels(predictions: Sequence[Predictions], split: str, labels: Sequence[str]) -> Remark:
@@ -208,10 +208,10 @@ def _missed_labels(predictions: Sequence[Predictions], split: str, labels: Seque
     text = f"Most often wrong on {split}: {told}."
     stands_out = len(wrong) > 1 and wrong[order[0]] >= 2 * max(float(np.median(wrong)), 1e-12)
     if not stands_out:
-        return Remark(CONFUSED, "no label stands out", "good", text, "", numbers)
+        return Remark(CONFUSED, "no label stands out", "good", text, "", numbers=numbers)
     worst = names[order[0]]
     advice = f"Look at examples of {worst} and how they were labelled; get more of them."
-    return Remark(CONFUSED, worst, "look", text, advice, numbers)
+    return Remark(CONFUSED, worst, "look", text, advice, numbers=numbers)
 
 
 def _pairs(rows: Predictions) -> list[tuple[str, str]]:

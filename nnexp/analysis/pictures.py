@@ -5,8 +5,6 @@ Everything is read from what runs left; no data are needed.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from nnexp.analysis.results import Result, read_result
-from nnexp.components.schedules import Progress
+from nnexp.components.losses.loss import Loss
+from nnexp.components.schedules import Progress, Schedule
 from nnexp.config.experiment import Experiment
 from nnexp.errors import DamagedRun, RunError, UsageError
 from nnexp.lazy import torch
-from nnexp.runs.files import read_bytes
 from nnexp.runs.plan import read_experiment
 from nnexp.runs.rundir import RunDir
 from nnexp.stats import FloatArray
@@ -80,13 +78,13 @@ def probabilities(members: Sequence[Result], split: str) -> tuple[FloatArray, np
         task, loss = _task(run), read_experiment(RunDir(run.path)).loss
         assert loss is not None
         if task not in ("classification", "multilabel"):
-            raise UsageError(f"{run.path}: a {task} run gives no probabilities an example")
+            raise UsageError(f"{run.path}: a {task} run gives no probabilities")
         rows = run.predictions(split)
         _has(run, split, len(rows) > 0)
-        found = loss.probabilities(torch.as_tensor(_outputs(run, split))[None])
+        found = _probabilities(loss, run.outputs(split))
         if found is None:
             raise UsageError(f"{run.path}: its loss, {loss.component}, gives no probabilities")
-        chances.append(found[0].numpy())
+        chances.append(found)
         if task == "multilabel":
             targets.append(rows.numbers("target"))
         else:
@@ -103,7 +101,7 @@ def values(members: Sequence[Result], split: str) -> tuple[FloatArray, FloatArra
     for run in members:
         if _task(run) != "regression":
             raise UsageError(
-                f"{run.path}: residuals are for a regression, and it is a {_task(run)}"
+                f"{run.path}: residuals are for a regression; this is a {_task(run)} run"
             )
         rows = run.predictions(split)
         _has(run, split, len(rows) > 0)
@@ -149,18 +147,16 @@ def _codes(run: Result, names: np.ndarray, classes: Sequence[str]) -> np.ndarray
         ) from None
 
 
-def _outputs(run: Result, split: str) -> FloatArray:
-    """The network's outputs on a split, `[N, K]`."""
-    lines = csv.reader(io.StringIO(read_bytes(run.path, "predictions.csv").decode(), newline=""))
-    header = next(lines)
-    columns = [header.index(name) for name in header if name.startswith("output_")]
-    place = header.index("split")
-    if not columns:
-        raise DamagedRun(f"{run.path}: predictions.csv has no outputs")
-    try:
-        return np.array([[float(row[c]) for c in columns] for row in lines if row[place] == split])
-    except ValueError as error:
-        raise DamagedRun(f"{run.path}: predictions.csv: an output is no number: {error}") from None
+def _probabilities(loss: Loss, outputs: FloatArray) -> FloatArray | None:
+    """Of each class or label, `[N, C]`; None if the loss means none. The usual need no torch."""
+    from scipy.special import expit, softmax
+
+    if loss.component == "cross_entropy":
+        return np.asarray(softmax(outputs, axis=1))
+    if loss.component == "binary_cross_entropy":
+        return np.concatenate([expit(-outputs), expit(outputs)], axis=1)
+    found = loss.probabilities(torch.as_tensor(outputs)[None])
+    return None if found is None else found[0].numpy()
 
 
 # -- schedules -------------------------------------------------------------------------------------
@@ -173,10 +169,11 @@ MOMENTS = 2000
 class Course:
     """Learning rate and momentum by time.
 
-    epochs: `[T]`. values: by name `[T]`, or `[M, T]`. recorded: what metrics.csv has, at the end of
-    each epoch: epochs, rates. notes: what is to be known about it.
+    name: of the schedule. epochs: `[T]`. values: by name `[T]`, or `[M, T]`. recorded: what
+    metrics.csv has, at the end of each epoch: epochs, rates. notes: what is to be known about it.
     """
 
+    name: str
     epochs: FloatArray
     values: dict[str, FloatArray]
     recorded: dict[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
@@ -188,13 +185,21 @@ def planned(experiment: Experiment, steps_per_epoch: int) -> Course:
     total = experiment.training.updates(steps_per_epoch)
     steps = _moments(total)
     found = _course(experiment, steps, steps_per_epoch, total, [])
-    notes: tuple[str, ...] = ()
-    if experiment.schedule.needs_dev:
-        notes = (
-            f"{experiment.schedule.component} reacts to the dev split: this is its course while "
-            "dev improves",
+    notes = []
+    if type(experiment.schedule).observe is not Schedule.observe:
+        notes.append(
+            f"{experiment.schedule.component} reacts to what is measured: this is its course while "
+            "that improves"
         )
-    return Course(steps / steps_per_epoch, found, notes=notes)
+    if experiment.training.early_stopping is not None:
+        notes.append("early stopping may end training sooner")
+    name = _schedule(experiment)
+    return Course(name, steps / steps_per_epoch, found, notes=tuple(notes))
+
+
+def _schedule(experiment: Experiment) -> str:
+    schedule = experiment.schedule
+    return schedule.component + (" after a warm-up" if schedule.warmup else "")
 
 
 def as_ran(members: Sequence[Result]) -> Course:
@@ -224,20 +229,20 @@ def as_ran(members: Sequence[Result]) -> Course:
         kept = np.searchsorted(np.union1d(steps, last), steps)
         for name, values_ in found.items():
             rows.setdefault(name, []).append(np.where(steps <= last[-1], values_[kept], np.nan))
-    first = histories[0]
+    first, schedule = histories[0], _schedule(read_experiment(RunDir(members[0].path)))
     recorded = {"learning rate": (first["step"] / per_epoch, first["lr"])}
     if exact:
         stacked = {
             name: np.stack(found) for name, found in rows.items() if len(found) == len(members)
         }
-        return Course(steps / per_epoch, stacked, recorded if len(members) == 1 else {})
+        return Course(schedule, steps / per_epoch, stacked, recorded if len(members) == 1 else {})
     length = max(len(history["lr"]) for history in histories)
     rates = np.full((len(members), length), np.nan)
     for row, history in zip(rates, histories, strict=True):
         row[: len(history["lr"])] = history["lr"]
     ends = max((history["step"] for history in histories), key=len) / per_epoch
     note = "the rates at the ends of epochs, as recorded: training was prolonged on the way"
-    return Course(ends, {"learning rate": rates}, notes=(note,))
+    return Course(schedule, ends, {"learning rate": rates}, notes=(note,))
 
 
 def _moments(total: int) -> np.ndarray:

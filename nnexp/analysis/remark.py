@@ -19,7 +19,8 @@ class Remark:
     """What was found about one topic.
 
     verdict: in a few words; text: the numbers it rests on; advice: one concrete next step, empty
-    where nothing need be done. grade: how bad that is. numbers: the same for programs.
+    where nothing need be done; step, command: the same in a few words, and as a command where it
+    is one. grade: how bad that is. numbers: the same for programs.
     """
 
     topic: str
@@ -27,15 +28,17 @@ class Remark:
     grade: Grade
     text: str
     advice: str = ""
+    step: str = ""
+    command: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def unknown(topic: str, why: str, advice: str = "") -> Remark:
+def unknown(topic: str, why: str, advice: str = "", step: str = "", command: str = "") -> Remark:
     """A topic about which nothing can be told."""
-    return Remark(topic, "can't be told", "unknown", why, advice)
+    return Remark(topic, "can't be told", "unknown", why, advice, step, command)
 
 
 def share(x: float) -> str:

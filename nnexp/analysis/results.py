@@ -135,6 +135,12 @@ class Result:
         value = self.part(split).get(metric)
         return math.nan if value is None else float(value)
 
+    @property
+    def answered(self) -> bool:
+        """Whether there should be predictions: a run that diverged may have left none."""
+        file = self.path / "predictions.csv"
+        return self.status != "diverged" or (file.is_file() and file.stat().st_size > 0)
+
     def predictions(self, split: str) -> Predictions:
         """The split's rows of predictions.csv; ids are unique."""
         if split not in self._predictions:

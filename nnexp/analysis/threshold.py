@@ -15,17 +15,20 @@ from typing import Any
 import numpy as np
 
 from nnexp.analysis import bootstrap
+from nnexp.analysis.precision_recall import (
+    PROBABILITIES,
+    BoolArray,
+    Curve,
+    Scored,
+    chosen_name,
+    finite,
+    loss_of,
+    names_of,
+    scored,
+)
 from nnexp.analysis.results import Result, read_result
-from nnexp.errors import DamagedRun, RunError, UsageError, nearest
+from nnexp.errors import UsageError, nearest
 from nnexp.stats import Bounds, FloatArray, describe
-
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
-
-PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "multilabel_bce")
-"""Losses whose outputs are log-odds: the threshold is one of probabilities, 0.5 by default."""
-SCORES = ("hinge", "squared_hinge", "multilabel_hinge")
-"""Losses whose outputs are scores and no probabilities: the threshold is 0 by default."""
-
 
 # -- metrics ---------------------------------------------------------------------------------------
 
@@ -70,36 +73,7 @@ better. F1 is that of the positive class."""
 BOUNDS: dict[str, Bounds] = dict.fromkeys(METRICS, (0.0, 1.0)) | {"mcc": (-1.0, 1.0)}
 
 
-# -- what a run says -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Examples of one split and one class or label.
-
-    scores: `[N]`, higher for the class; target: whether it is there; decided: what the run says.
-    """
-
-    scores: FloatArray
-    target: BoolArray
-    decided: BoolArray
-
-    def at(self, threshold: float) -> BoolArray:
-        """Whether the class is predicted."""
-        return np.asarray(self.scores >= threshold)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Precision and recall where every score in turn is the threshold: `[T]` each, rising."""
-
-    thresholds: FloatArray
-    precision: FloatArray
-    recall: FloatArray
-
-    def to_json(self) -> dict[str, list[float]]:
-        names = ("thresholds", "precision", "recall")
-        return {name: getattr(self, name).tolist() for name in names}
+# -- what is found ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -116,14 +90,14 @@ class Tuned:
 
     def to_json(self) -> dict[str, Any]:
         told = {"name": self.name, "threshold": self.threshold}
-        curves = {split: curve(part).to_json() for split, part in self.parts.items()}
+        curves = {split: Curve.of(part).to_json() for split, part in self.parts.items()}
         return {**told, "before": dict(self.before), "after": dict(self.after), "curves": curves}
 
     def points(self, count: int = 10) -> list[dict[str, float]]:
         """Of the highest threshold that reaches a recall on dev, for `count` recalls up to 1:
         `threshold`, and `dev precision`, `dev recall` and so on by split.
         """
-        there = curve(self.parts["dev"])
+        there = Curve.of(self.parts["dev"])
         steps = np.arange(1, count + 1) / count
         reached = [np.flatnonzero(there.recall >= step - 1e-12)[-1] for step in steps]
         rows = []
@@ -153,6 +127,20 @@ class Thresholds:
     members: tuple[tuple[Tuned, ...], ...]
     gain: Mapping[str, Any] | None
     notes: tuple[str, ...]
+    is_group: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What `nnexp predict` is given to decide so; () where one model's thresholds are not
+        another's (a group), or where it shows no probabilities.
+        """
+        if self.is_group or not self.is_probability:
+            return ()
+        return tuple(
+            part
+            for t in self.members[0]
+            for part in ("--threshold", f"{t.name}={t.threshold:.16g}")
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -161,6 +149,7 @@ class Thresholds:
             "default": self.default,
             "is_probability": self.is_probability,
             "gain": self.gain,
+            "predict": list(self.options),
             "members": [[one.to_json() for one in tuned] for tuned in self.members],
             "notes": self.notes,
         }
@@ -177,36 +166,24 @@ def tune(path: Path, metric: str = "f1", positive: str | None = None) -> Thresho
         hint = f"; did you mean {close}?" if close else ""
         raise UsageError(f"--metric: there is no {metric} (there are: {', '.join(METRICS)}){hint}")
     result = read_result(path)
-    loss = _loss(result)
+    loss = loss_of(result)
     runs, notes = _usable(result)
     members = tuple(_tuned(run, loss, metric, positive) for run in runs)
     is_probability = loss in PROBABILITIES
-    default = 0.5 if is_probability else 0.0
     return Thresholds(
-        path, metric, default, is_probability, members, _gain(members, metric), tuple(notes)
+        path,
+        metric,
+        0.5 if is_probability else 0.0,
+        is_probability,
+        members,
+        _gain(members, metric),
+        tuple(notes),
+        bool(result.members),
     )
 
 
-def curve(part: Scored) -> Curve:
-    """Precision and recall at each score; without any example of the class recall is 1."""
-    thresholds = np.unique(part.scores)
-    hit, false, miss, _ = np.moveaxis(_counts(part, thresholds), -1, 0)
-    recall = np.where(hit + miss > 0, _share(hit, hit + miss), 1.0)
-    return Curve(thresholds, _share(hit, hit + false), recall)
-
-
-def _counts(part: Scored, thresholds: FloatArray) -> FloatArray:
-    """Hits, false alarms, misses and rightly left ones at each threshold, `[T, 4]`."""
-    order = np.argsort(part.scores, kind="stable")
-    below = np.searchsorted(part.scores[order], thresholds, side="left")
-    missed = np.concatenate([[0.0], np.cumsum(part.target[order])])[below]
-    hit = part.target.sum() - missed
-    false = len(order) - below - hit
-    return np.stack([hit, false, missed, below - missed], axis=-1)
-
-
 def _moments(part: Scored, decided: BoolArray) -> FloatArray:
-    """`[N, 4]`: a 1 for what each example is, in the order of `_counts`."""
+    """`[N, 4]`: a 1 for what each example is, in the order of `Scored.counts`."""
     target = part.target
     kinds = [target & decided, ~target & decided, target & ~decided, ~target & ~decided]
     return np.stack(kinds, axis=-1).astype(np.float64)
@@ -220,9 +197,16 @@ def _best(part: Scored, metric: str, default: float) -> float:
     ends = distinct[0], np.nextafter(distinct[-1], np.inf)
     halfway = distinct[:-1] + (distinct[1:] - distinct[:-1]) / 2
     candidates = np.array([default, *ends, *halfway])
-    values = METRICS[metric](_counts(part, candidates))
+    values = METRICS[metric](part.counts(candidates))
     best = candidates[values >= values.max() - 1e-12]
-    return float(best[np.argmin(abs(best - default))])
+    return _shortened(float(best[np.argmin(abs(best - default))]), distinct)
+
+
+def _shortened(threshold: float, distinct: FloatArray) -> float:
+    """The shortest decimal that decides alike, not much nearer to a score: it is to be typed."""
+    room = float(abs(distinct - threshold).min()) / 2
+    tried = (float(f"{threshold:.{digits}g}") for digits in range(1, 17))
+    return next((one for one in tried if abs(one - threshold) <= room), threshold)
 
 
 def _tuned(run: Result, loss: str, metric: str, positive: str | None) -> tuple[Tuned, ...]:
@@ -230,7 +214,7 @@ def _tuned(run: Result, loss: str, metric: str, positive: str | None) -> tuple[T
     default = 0.5 if loss in PROBABILITIES else 0.0
     tuned = []
     for k, name in enumerate(names):
-        mine = {split: scored[k] for split, scored in parts.items()}
+        mine = {split: part[k] for split, part in parts.items()}
         threshold = _best(mine["dev"], metric, default)
         score = METRICS[metric]
         before = {s: float(score(_moments(p, p.decided).sum(0))) for s, p in mine.items()}
@@ -268,24 +252,10 @@ def _gain(members: Sequence[tuple[Tuned, ...]], metric: str) -> dict[str, Any] |
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def _loss(result: Result) -> str:
-    """The loss's name; UsageError if there is no threshold to tune."""
-    task, config = result.summary.get("task"), result.config.get("loss")
-    if task not in ("classification", "multilabel"):
-        raise UsageError(f"{result.path}: a threshold is for two classes or labels; this is {task}")
-    loss = config.get("name") if isinstance(config, Mapping) else config
-    if loss not in (*PROBABILITIES, *SCORES):
-        known = ", ".join((*PROBABILITIES, *SCORES))
-        raise UsageError(f"{result.path}: what {loss} gives has no threshold (these do: {known})")
-    return str(loss)
-
-
 def _usable(result: Result) -> tuple[list[Result], list[str]]:
-    runs = [run for run in result.runs if any(x is not None for x in run.part("dev").values())]
     if not result.part("dev"):
         raise UsageError(f"{result.path} has no dev split, and a threshold is tuned on dev")
-    if not runs:
-        raise RunError(f"{result.path} diverged and left no predictions that are worth tuning")
+    runs = finite(result, "dev")
     lost = len(result.runs) - len(runs)
     return runs, [f"{lost} of {len(result.runs)} members diverged: left out"] if lost else []
 
@@ -294,51 +264,17 @@ def _parts(
     run: Result, loss: str, positive: str | None
 ) -> tuple[tuple[str, ...], dict[str, list[Scored]]]:
     """The names of what is decided, and for dev and test the examples of each."""
-    splits = [split for split in ("dev", "test") if run.part(split) and len(run.predictions(split))]
-    stored = run.stored
+    names = names_of(run)
     if run.summary.get("task") == "multilabel":
         if positive is not None:
             raise UsageError("--positive is for two classes; of labels each has its threshold")
-        names = tuple(map(str, stored.get("target_names") or ()))
-        return names, {split: _labels(run, split, loss, len(names)) for split in splits}
-    classes = [str(name) for name in stored.get("classes") or ()]
-    if len(classes) != 2:
-        raise UsageError(f"{run.path}: a threshold is for two classes, and it has {len(classes)}")
-    if positive is not None and positive not in classes:
-        raise UsageError(f"--positive: {positive} is not one of {' and '.join(classes)}")
-    chosen = classes.index(positive) if positive is not None else 1
-    found = {split: [_class(run, split, loss, classes, chosen)] for split in splits}
-    return (classes[chosen],), found
-
-
-def _class(run: Result, split: str, loss: str, classes: Sequence[str], chosen: int) -> Scored:
-    rows, outputs = run.predictions(split), _outputs(run, split)
-    odds = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
-    name = classes[chosen]
-    scores = odds if chosen == 1 else -odds
-    target, decided = (rows.texts(column) == name for column in ("target", "prediction"))
-    return Scored(_scale(scores, loss), target, decided)
-
-
-def _labels(run: Result, split: str, loss: str, count: int) -> list[Scored]:
-    rows, outputs = run.predictions(split), _outputs(run, split)
-    target, decided = rows.numbers("target") > 0.5, rows.numbers("prediction") > 0.5
-    if not outputs.shape[1] == target.shape[1] == decided.shape[1] == count:
-        raise DamagedRun(f"{rows.path}: should have {count} columns of each kind")
-    scores = _scale(outputs, loss)
-    return [Scored(scores[:, k], target[:, k], decided[:, k]) for k in range(count)]
-
-
-def _outputs(run: Result, split: str) -> FloatArray:
-    outputs = run.outputs(split)
-    if not len(outputs) or not np.isfinite(outputs).all():
-        raise RunError(f"{run.path}: its outputs on {split} are not all finite numbers")
-    return outputs
-
-
-def _scale(scores: FloatArray, loss: str) -> FloatArray:
-    if loss not in PROBABILITIES:
-        return scores
-    from scipy.special import expit
-
-    return np.asarray(expit(scores))
+    elif len(names) != 2:
+        raise UsageError(
+            f"{run.path}: a threshold is for two classes, and it has {len(names)} (nnexp plot pr "
+            "draws precision and recall of one of them)"
+        )
+    else:
+        names = (chosen_name(run, positive),)
+    splits = [split for split in ("dev", "test") if run.part(split) and len(run.predictions(split))]
+    found = {split: [scored(run, split, loss, name) for name in names] for split in splits}
+    return names, found

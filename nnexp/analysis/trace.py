@@ -149,12 +149,73 @@ _BINARY: dict[type[ast.operator], tuple[str, Operation]] = {
 # -- reading ---------------------------------------------------------------------------------------
 
 
+class _Fault(Exception):
+    """Something is wrong with the part that is being read, which a UsageError then shows."""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An expression as it was written, and as Python reads it: with ** for ^, * for · and -.
+
+    origin: for each character of `text`, and its end, the place in `expression`.
+    """
+
+    expression: str
+    text: str
+    origin: tuple[int, ...]
+
+    @classmethod
+    def of(cls, expression: str) -> _Written:
+        expression = expression.strip()
+        parts = [_SIGNS.get(sign, sign) for sign in expression]
+        for place in range(1, len(parts)):  # a line of a formula may be indented
+            if parts[place] in " \t" and parts[place - 1] in ("\n", ""):
+                parts[place] = ""
+        origin = [place for place, part in enumerate(parts) for _ in part]
+        return cls(expression, "".join(parts), (*origin, len(expression)))
+
+    def part(self, tree: ast.AST) -> str:
+        """What the user wrote for a part."""
+        line, end = getattr(tree, "lineno", 1), getattr(tree, "end_lineno", 1)
+        start = self._place(line, self._characters(line, getattr(tree, "col_offset", 0)))
+        stop = self._place(end, self._characters(end, getattr(tree, "end_col_offset", 0)))
+        return self.expression[start:stop]
+
+    def error(self, message: str, tree: ast.AST) -> UsageError:
+        """The message, and under it the expression with a mark below the part."""
+        line = getattr(tree, "lineno", 1)
+        return self.error_at(message, line, self._characters(line, getattr(tree, "col_offset", 0)))
+
+    def error_at(self, message: str, line: int, column: int) -> UsageError:
+        place = self._place(line, column)
+        start = self.expression.rfind("\n", 0, place) + 1
+        shown = self.expression[start:].partition("\n")[0]
+        first = max(0, place - start - _SHOWN // 2)
+        cut = shown[first : first + _SHOWN].replace("\t", " ")
+        return UsageError(f"{message}\n    {cut}\n    {' ' * (place - start - first)}^")
+
+    def _characters(self, line: int, offset: int) -> int:
+        """Python counts the columns of a line in bytes."""
+        lines = self.text.split("\n")
+        return len(lines[min(line, len(lines)) - 1].encode()[:offset].decode(errors="ignore"))
+
+    def _place(self, line: int, column: int) -> int:
+        before = sum(len(one) + 1 for one in self.text.split("\n")[: line - 1])
+        return self.origin[min(max(before + column, 0), len(self.text))]
+
+
+_SIGNS = {"^": "**", "·": "*", "×": "*", "−": "-"}
+"""What a trace itself shows may be typed."""
+_SHOWN = 70
+"""Characters of a line that an error shows."""
+
+
 class _Reader:
     """Reads an expression; its `nodes` stand in the order in which they are computed."""
 
     def __init__(self, expression: str, values: Mapping[str, float]) -> None:
-        self.text = expression.strip().replace("^", "**")
-        body = _parsed(self.text)
+        self.written = _Written.of(expression)
+        body = _parsed(self.written)
         self.values, self.known = values, dict[str, Node]()
         self.nodes: list[Node] = []
         names = (x.id for part in body for x in ast.walk(part) if isinstance(x, ast.Name))
@@ -166,7 +227,7 @@ class _Reader:
             elif isinstance(part, ast.Expr) and part is body[-1]:
                 self.result = self.read(part.value, "" if "f" in self.taken else "f")
             else:
-                raise self._refused(part)
+                raise self.written.error(self._refusal(part), part)
         if self.result.is_number:
             raise UsageError("there is nothing but numbers in the expression")
         if unused := [name for name in values if name not in self.known]:
@@ -174,6 +235,12 @@ class _Reader:
 
     def read(self, tree: ast.expr, name: str = "") -> Node:
         """The node of a part, called `name` if it is an operation."""
+        try:
+            return self._read(tree, name)
+        except _Fault as fault:
+            raise self.written.error(str(fault), tree) from None
+
+    def _read(self, tree: ast.expr, name: str) -> Node:
         match tree:
             case ast.Name(id=known):
                 return self._variable(known)
@@ -190,33 +257,31 @@ class _Reader:
                 return self._add(name, f"{left} {sign} {right}", operation, left, right)
             case ast.Call(func=ast.Name(id=called), keywords=[]):
                 return self._call(called, [self.read(x) for x in tree.args], name)
-        raise self._refused(tree)
+        raise _Fault(self._refusal(tree))
 
     def _call(self, called: str, inputs: list[Node], name: str) -> Node:
         if called not in FUNCTIONS:
             close = nearest(called, FUNCTIONS)
             hint = f"; did you mean {close}?" if close else ""
-            raise UsageError(
-                f"there is no function {called} (there are: {', '.join(FUNCTIONS)}){hint}"
-            )
+            raise _Fault(f"there is no function {called} (there are: {', '.join(FUNCTIONS)}){hint}")
         wanted, operation = FUNCTIONS[called]
         if len(inputs) != wanted:
-            raise UsageError(f"{called} takes {count(wanted, 'argument')}, not {len(inputs)}")
+            raise _Fault(f"{called} takes {count(wanted, 'argument')}, not {len(inputs)}")
         return self._add(name, f"{called}({', '.join(map(str, inputs))})", operation, *inputs)
 
     def _define(self, part: ast.Assign) -> Node:
         match part.targets:
             case [ast.Name(id=name)] if name in self.known or name in self.values:
-                raise UsageError(f"{name} is given twice")
+                raise self.written.error(f"{name} is given twice", part)
             case [ast.Name(id=name)]:
                 self.known[name] = node = self.read(part.value, name)
                 return node
-        raise self._refused(part)
+        raise self.written.error(self._refusal(part), part)
 
     def _variable(self, name: str) -> Node:
         if name not in self.known:
             if name not in self.values:
-                raise UsageError(f"{name} has no value: give it with --at {name}=…")
+                raise _Fault(f"{name} has no value: give it with --at {name}=…")
             self.known[name] = Node(name, "", self.values[name])
             self.nodes.append(self.known[name])
         return self.known[name]
@@ -228,7 +293,7 @@ class _Reader:
             value, local = math.nan, ()
         if not math.isfinite(value):
             at = ", ".join(f"{x} = {x.value:g}" for x in inputs if not x.is_number)
-            raise UsageError(f"{text} has no finite value or slope" + (f" at {at}" if at else ""))
+            raise _Fault(f"{text} has no finite value or slope" + (f" at {at}" if at else ""))
         if all(x.is_number for x in inputs):
             return _number(value)
         node = Node(name or self._fresh(), text, value, inputs, local)
@@ -242,21 +307,23 @@ class _Reader:
             self.count += 1
         return f"t{self.count}"
 
-    def _refused(self, part: ast.AST) -> UsageError:
-        shown = ast.get_source_segment(self.text, part) or self.text
-        return UsageError(
+    def _refusal(self, part: ast.AST) -> str:
+        shown = self.written.part(part)
+        return (
             f"{shown if len(shown) < 60 else shown[:59] + '…'} can't be traced: write +, -, *, /, "
             f"^, {', '.join(FUNCTIONS)}, and name parts like this: a = w*x; a + relu(a)"
         )
 
 
-def _parsed(text: str) -> list[ast.stmt]:
+def _parsed(written: _Written) -> list[ast.stmt]:
+    text = written.text
     if len(text) > LONGEST:
         raise UsageError(f"the expression is longer than {LONGEST} characters")
     try:
         body = ast.parse(text).body
     except SyntaxError as error:
-        raise UsageError(f"{text!r} is not arithmetic: {error.msg}") from None
+        message = f"that is not arithmetic: {error.msg}"
+        raise written.error_at(message, error.lineno or 1, (error.offset or 1) - 1) from None
     except (ValueError, RecursionError, MemoryError):
         raise UsageError("the expression can't be read") from None
     if not body:
@@ -270,11 +337,11 @@ def _parsed(text: str) -> list[ast.stmt]:
 
 
 def _number(value: float) -> Node:
-    """A number; UsageError if it is too large."""
+    """A number; _Fault if it is too large."""
     try:
         value = float(value)
     except OverflowError:
         value = math.inf
     if not math.isfinite(value):
-        raise UsageError("a number in the expression is too large")
+        raise _Fault("a number in the expression is too large")
     return Node("", f"{value:g}".replace("-", "−"), value, is_number=True)

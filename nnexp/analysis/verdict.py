@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nnexp.analysis.findings import DATA, MODELS, SPLIT, Finding
+from nnexp.analysis.findings import AGAINST, DATA, MODELS, SPLIT, THESE, Finding
 from nnexp.stats import LEVEL, Bounds, Estimate
 
 BETTER, WORSE = "better", "worse"
@@ -16,6 +16,18 @@ ALPHA = 1 - LEVEL
 _REACH = {
     (MODELS, "run"): "This speaks of these two models, not of the two recipes: another seed may "
     "turn it round. Train both with --seeds to compare the recipes.",
+    (
+        THESE,
+        "run",
+    ): "This speaks of these two models: another training of either may turn it round. "
+    "Train the run with --seeds, and compare the group with the file.",
+    (THESE, "seed"): "This speaks of these models on examples like these, not of new seeds.",
+    (
+        AGAINST,
+        "seed",
+    ): "This speaks of new seeds and new test examples like these, against this one "
+    "model from elsewhere: how another training of it would do is not in it, nor what another "
+    "training set would change.",
     (SPLIT, "seed"): "This speaks of new seeds on this split only: other test examples may turn it "
     "round.",
     (

@@ -22,12 +22,17 @@ def answers_frame(answers: Answers, classes: np.ndarray, index: Any) -> Frame:
 
 
 def _classes(answers: Answers, names: np.ndarray) -> dict[str, np.ndarray]:
-    """The class of the highest mean probability, or else the one that most models predict."""
+    """The class whose mean probability is the highest, or reaches its threshold; or else the one
+    that most models predict.
+    """
     votes = np.stack([(answers.predictions == i).mean(0) for i in range(len(answers.names))], 1)
     chances = None if answers.probabilities is None else answers.probabilities.mean(0)
     best, several = answers.predictions[0], len(answers.predictions) > 1
     if several:
         best = (votes if chances is None else chances).argmax(1)
+    if chances is not None:
+        for place, threshold in answers.thresholds.items():
+            best = np.where(chances[:, place] >= threshold, place, 1 - place)
     columns = {"prediction": names[best]}
     if several:
         columns["agreement"] = votes[np.arange(len(best)), best]
@@ -37,12 +42,16 @@ def _classes(answers: Answers, names: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _labels(answers: Answers) -> dict[str, np.ndarray]:
-    """Of several models the labels that at least half of them predict."""
+    """Of several models the labels that at least half of them predict, or whose mean probability
+    reaches its threshold.
+    """
     columns = {}
     for i, name in enumerate(answers.names):
         columns[name] = (answers.predictions[:, :, i].mean(0) >= 0.5).astype(int)
     if answers.probabilities is not None:
         chances = answers.probabilities.mean(0)
+        for i, threshold in answers.thresholds.items():
+            columns[answers.names[i]] = (chances[:, i] >= threshold).astype(int)
         columns |= {f"p({name})": chances[:, i] for i, name in enumerate(answers.names)}
     return columns
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
 from nnexp.checks.data import check_data
+from nnexp.checks.rates import RangeTest
 from nnexp.checks.verdict import Judgement, Verdict
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import Prepared
@@ -17,15 +19,32 @@ from nnexp.train.blueprint import check_model
 
 @dataclass
 class Checked:
-    """What the checks found. rates, losses: the curve of the learning-rate range test."""
+    """What the checks found. curve: the learning-rate range test; None if it was not made."""
 
     verdicts: list[Verdict] = field(default_factory=list)
-    rates: tuple[float, ...] = ()
-    losses: tuple[float, ...] = ()
+    curve: RangeTest | None = None
 
     def count(self, verdict: Judgement) -> int:
         """How many checks came to this verdict."""
         return sum(v.verdict == verdict for v in self.verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data.
+
+        `checks`: of each, in their order, name, verdict, text, and advice ("" if it passed).
+        `counts`: how many `pass`, `look` and `fail`. `range_test`: null, or lists `lr` and `loss`
+        (smoothed) of its updates, and the rates `low` and `high` between which the loss falls and
+        `diverged` at which it had left, null where it never did.
+        """
+        curve = None
+        if self.curve is not None:
+            bounds = {key: getattr(self.curve, key) for key in ("low", "high", "diverged")}
+            curve = {"lr": self.curve.rates, "loss": self.curve.losses, **bounds}
+        return {
+            "checks": [asdict(verdict) for verdict in self.verdicts],
+            "counts": {judgement: self.count(judgement) for judgement in get_args(Judgement)},
+            "range_test": curve,
+        }
 
 
 def check(
@@ -84,8 +103,6 @@ def _check_network(
         note(gradients.check_gradient(subject))
         note(learning.overfits(subject))
         note(learning.regularization(subject))
-        curve = rates.range_test(subject)
-        if curve is not None:
-            found.rates, found.losses = curve.rates, curve.losses
-        note(rates.check_rate(subject, curve))
+        found.curve = rates.range_test(subject)
+        note(rates.check_rate(subject, found.curve))
         note(cost.check_time(subject))

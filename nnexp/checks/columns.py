@@ -22,12 +22,10 @@ def repeated(numbers: np.ndarray, texts: np.ndarray, names: Sequence[str]) -> li
     first: dict[object, str] = {}
     found = []
     for name, column in zip(names, [*numbers.T, *texts.T], strict=True):
-        values = column.tolist()
-        if len(set(map(str, values))) < 2:
+        is_text = column.dtype == object
+        if (column == column[:1]).all() or not (is_text or (~np.isnan(column)).any()):
             continue
-        key: object = np.ascontiguousarray(column).tobytes()
-        if column.dtype == object:
-            key = tuple(values)
+        key: object = tuple(column.tolist()) if is_text else np.ascontiguousarray(column).tobytes()
         if key in first:
             found.append((first[key], name))
         first.setdefault(key, name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnexp.checks.columns import correlated, giveaways, repeated
 from nnexp.checks.parts import alike, twins
-from nnexp.checks.verdict import Verdict, judged
+from nnexp.checks.verdict import Judgement, Verdict, judged
 from nnexp.components.preprocessing.columns import shown
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
@@ -24,25 +24,31 @@ COLUMNS = 500
 _RARE = 5
 _UNEVEN = 20.0
 _SURE = 0.99
+_BEFORE_PCA = 10.0
 
 
-def check_data(experiment: Experiment, table: Table, prepared: Prepared) -> list[Verdict]:
+def check_data(
+    experiment: Experiment, table: Table, prepared: Prepared, effort: float = 1.0
+) -> list[Verdict]:
     """A verdict on each property of an experiment's data, which are only read.
 
-    experiment: resolved; prepared: its table, split and preprocessed.
+    experiment: resolved; prepared: its table, split and preprocessed. effort: the share of large
+    data's examples and columns that are looked at, of those that `nnexp check` looks at.
     """
-    parts = {part: _spread(rows, table) for part, rows in prepared.parts.items()}
+    width = max(100, int(effort * COLUMNS))
+    parts = {part: _spread(rows, table, effort) for part, rows in prepared.parts.items()}
     reads = bool(table.sequences) or table.task == "words"
     found: list[Verdict] = []
     if not (table.features.is_image or reads or table.task == "dense"):
-        found += _columns(table, parts["train"])
+        found += _columns(table, parts["train"], width)
     if not (reads or table.task == "dense"):
-        found.append(_giveaway(table, prepared, parts["train"]))
+        found.append(_giveaway(table, prepared, parts["train"], width))
     if table.task != "words":
         found.append(twins(table.features, parts))
     if not reads and {"dev", "test"} <= parts.keys():
         found.append(alike(experiment.data.split, table, prepared, parts["dev"], parts["test"]))
     found += _balance(experiment, prepared)
+    found += _before_pca(table, prepared, parts["train"])
     if not reads:
         found.append(_input_scale(prepared))
     if table.task == "regression":
@@ -50,23 +56,23 @@ def check_data(experiment: Experiment, table: Table, prepared: Prepared) -> list
     return found
 
 
-def _spread(rows: np.ndarray, table: Table) -> np.ndarray:
+def _spread(rows: np.ndarray, table: Table, effort: float) -> np.ndarray:
     """At most so many of the rows as are quickly looked at, evenly spaced."""
-    most = max(200, min(ROWS, NUMBERS // max(table.features.width, 1)))
+    most = max(200, int(effort * min(ROWS, NUMBERS // max(table.features.width, 1))))
     return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 # -- columns ---------------------------------------------------------------------------------------
 
 
-def _columns(table: Table, rows: np.ndarray) -> Iterator[Verdict]:
+def _columns(table: Table, rows: np.ndarray, width: int) -> Iterator[Verdict]:
     features = table.features.rows(rows)
     numbers, texts = features.flat(), features.categorical
     names = [*features.names, *features.categorical_names]
     yield _missing(numbers, texts, names)
     yield _constant(numbers, texts, names)
-    few = numbers[:, :COLUMNS]
-    same = repeated(few, texts, [*features.names[:COLUMNS], *features.categorical_names])
+    few = numbers[:, :width]
+    same = repeated(few, texts, [*features.names[:width], *features.categorical_names])
     yield judged(
         "duplicated columns",
         shown([f"{a} = {b}" for a, b in same]) if same else "none",
@@ -109,11 +115,11 @@ def _constant(numbers: np.ndarray, texts: np.ndarray, names: Sequence[str]) -> V
     )
 
 
-def _giveaway(table: Table, prepared: Prepared, rows: np.ndarray) -> Verdict:
+def _giveaway(table: Table, prepared: Prepared, rows: np.ndarray, width: int) -> Verdict:
     count = min(len(rows), 5000)
     some = rows[np.arange(count) * len(rows) // count]
     features = table.features.rows(some)
-    width = min(features.width, COLUMNS)
+    width = min(features.width, width)
     names = [*features.labels[:width], *features.categorical_names]
     found = []
     if len(names) > 1:  # a single column is all that there is to learn from
@@ -157,6 +163,29 @@ def _balance(experiment: Experiment, prepared: Prepared) -> Iterator[Verdict]:
     )
 
 
+def _before_pca(table: Table, prepared: Prepared, rows: np.ndarray) -> Iterator[Verdict]:
+    """Whether the columns have one scale where `pca` looks for the directions of most variance."""
+    if table.features.is_image or all(s.component != "pca" for s in prepared.pipeline.steps):
+        return
+    rows = rows[np.arange(min(len(rows), 2000)) * len(rows) // min(len(rows), 2000)]
+    features = table.features.rows(rows)
+    for step, state in prepared.pipeline.fitted:
+        if step.component == "pca":
+            seen = step.view(features)
+            variances = seen.flat().var(0)
+            varies = np.where(variances > 0, variances, np.nan)
+            apart = float(np.nanmax(varies) / np.nanmin(varies))
+            most, least = (seen.names[int(place(varies))] for place in (np.nanargmax, np.nanargmin))
+            yield judged(
+                "scale before pca",
+                f"columns' variances differ {apart:.3g}-fold, from {least} to {most}",
+                look=apart > _BEFORE_PCA,
+                advice=f"its first directions are little but {most}: put `standardize` before it, "
+                "unless all columns have one unit",
+            )
+        features = step.apply(features, state)
+
+
 def _input_scale(prepared: Prepared) -> Verdict:
     rows = prepared.parts["train"]
     rows = rows[np.arange(min(len(rows), 2000)) * len(rows) // min(len(rows), 2000)]
@@ -172,9 +201,12 @@ def _input_scale(prepared: Prepared) -> Verdict:
         if len(varies) and len(prepared.input_shape) == 1
         else 1.0
     )
+    text = f"root mean square up to {size.max():.3g}"
+    if len(prepared.input_shape) == 1:
+        text += f"; columns' deviations differ {apart:.3g}-fold"
     return judged(
         "input scale",
-        f"root mean square up to {size.max():.3g}; columns' deviations differ {apart:.3g}-fold",
+        text,
         look=bool(size.max() > 20) or apart > 1000,
         fail=bool(size.max() > 1000),
         advice="bring the inputs to one scale: add `standardize` (or `min_max`) to `preprocessing`",
@@ -184,11 +216,16 @@ def _input_scale(prepared: Prepared) -> Verdict:
 def _target_scale(prepared: Prepared) -> Verdict:
     train = np.asarray(prepared.targets[prepared.parts["train"]], np.float64)
     size, spread = float(np.sqrt(np.square(train).mean())), train.std(0)
+    name, text = "target scale", f"root mean square {size:.3g}, deviation "
+    text += shown([f"{s:.3g}" for s in spread])
+    if (spread == 0).any():
+        which = shown([prepared.pipeline.target_names[i] for i in np.flatnonzero(spread == 0)])
+        judgement: Judgement = "fail" if (spread == 0).all() else "look"
+        return Verdict(name, judgement, text, f"{which} is constant: there is nothing to learn")
     return judged(
-        "target scale",
-        f"root mean square {size:.3g}, deviation {shown([f'{s:.3g}' for s in spread])}",
+        name,
+        text,
         look=size > 20 or bool((spread < 1e-3).any()),
-        fail=bool((spread == 0).all()),
-        advice="`data.scale_target: true` learns the standardized target; one that is constant "
-        "leaves nothing to learn",
+        fail=size > 1000,
+        advice="`data.scale_target: true` learns the standardized target",
     )

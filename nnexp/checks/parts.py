@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,10 +18,11 @@ from nnexp.data.splitter import Splitter
 CHECKS = 1001
 """The purpose of random streams that checks draw from, and nothing else does."""
 
-_OVERLAP = 0.05
+_OVERLAP = 0.1
 _LEVEL = 1e-3
 _DIRECTIONS = 50
 _MOST = 4_000
+_COLUMNS = 500
 _LEAST = 30
 
 
@@ -79,19 +82,60 @@ def alike(
     if min(len(dev), len(test)) < _LEAST:
         return Verdict(name, "pass", f"fewer than {_LEAST} examples: not to be told")
     dev, test = _some(dev), _some(test)
-    x = np.concatenate([prepared.gather(rows).reshape(len(rows), -1) for rows in (dev, test)])
+    by = getattr(split, "by", None)  # this differs by itself
+    x = np.concatenate([_inputs(prepared, table.features, rows, by) for rows in (dev, test)])
     is_test = np.repeat([0, 1], [len(dev), len(test)])
     area = _area(x.astype(np.float64), is_test)
     spread = math.sqrt((len(x) + 1) / (12 * len(dev) * len(test)))
     sure = math.erfc((area - 0.5) / spread / math.sqrt(2.0)) / 2 < _LEVEL
-    drawn = split.is_random(table) or split.component != "ordered"
+    text = f"a classifier tells them apart with an area of {area:.2f} (½: not at all)"
+    if not sure or area <= 0.6:
+        return Verdict(name, "pass", text)
     return judged(
         name,
-        f"a classifier tells them apart with an area of {area:.2f} (½: not at all)",
-        look=sure and area > 0.6,
-        fail=sure and area > 0.8 and drawn,
+        f"{text}, most by {_telling(table.features, dev, test, by)}",
+        look=True,
+        fail=area > 0.8 and split.component != "ordered",
         advice="what is best on dev may not be on test: draw both from the data you will meet",
     )
+
+
+def _inputs(prepared: Prepared, features: Features, rows: np.ndarray, by: str | None) -> np.ndarray:
+    """Inputs as training has them, flat, the column `by` set to one value."""
+    if by is None or by not in (*features.names, *features.categorical_names):
+        return np.asarray(prepared.gather(rows)).reshape(len(rows), -1)
+    block, first = features.rows(rows), features.rows(np.zeros(1, np.int64))
+    numbers, texts = np.array(block.numeric), block.categorical.copy()
+    if by in features.names:
+        place = features.names.index(by)
+        numbers[:, place] = np.asarray(first.numeric)[0, place]
+    else:
+        place = features.categorical_names.index(by)
+        texts[:, place] = first.categorical[0, place]
+    same = replace(block, numeric=numbers, categorical=texts)
+    return prepared.pipeline.apply(same).reshape(len(rows), -1)
+
+
+def _telling(features: Features, dev: np.ndarray, test: np.ndarray, by: str | None) -> str:
+    """The column that alone differs most between dev and test, as far as columns do."""
+    columns = [features.rows(rows) for rows in (dev, test)]
+    most, found = 0.0, "several together"
+    numbers = [block.flat()[:, :_COLUMNS] for block in columns]
+    for i, name in enumerate(features.labels[: numbers[0].shape[1]]):
+        there = [x[:, i][~np.isnan(x[:, i])] for x in numbers]
+        if name == by or not (len(there[0]) and len(there[1])):
+            continue
+        scores = np.concatenate(there)
+        area = _rank_area(scores, np.repeat([0, 1], [len(x) for x in there]))
+        if abs(area - 0.5) > most:
+            most, found = abs(area - 0.5), name
+    for i, name in enumerate(features.categorical_names):
+        ours, theirs = (Counter(block.categorical[:, i].tolist()) for block in columns)
+        values = ours.keys() | theirs.keys()
+        apart = sum(abs(ours[v] / len(dev) - theirs[v] / len(test)) for v in values) / 2
+        if name != by and apart / 2 > most:
+            most, found = apart / 2, name
+    return found
 
 
 def _some(rows: np.ndarray) -> np.ndarray:

@@ -49,13 +49,13 @@ def range_test(subject: Subject) -> RangeTest | None:
     count, done, begun = UPDATES, 0, time.monotonic()
     rates, losses = [], []
     average = weight = 0.0
-    rate = LOWEST
+    rate, smooth = LOWEST, _SMOOTH
     while rate <= HIGHEST * 1.0001:
         x, y = subject.batch(subject.pack.batch, draw=100 + done)
         loss = float(working.step(x, y, done, rate, None).double().mean())
         done += 1
-        average = _SMOOTH * average + (1 - _SMOOTH) * loss
-        weight = _SMOOTH * weight + (1 - _SMOOTH)
+        average = smooth * average + (1 - smooth) * loss
+        weight = smooth * weight + (1 - smooth)
         rates.append(rate)
         losses.append(average / weight)
         if not math.isfinite(loss) or losses[-1] > 4 * losses[0] + 1e-6:
@@ -63,6 +63,7 @@ def range_test(subject: Subject) -> RangeTest | None:
         if done == 5:  # a slow network gets fewer updates, each of them a larger step of the rate
             each = (time.monotonic() - begun) / done
             count = max(40, min(UPDATES, int(SECONDS / max(each, 1e-9))))
+            smooth = _SMOOTH ** (UPDATES / count)  # over the same range of rates
         rate *= (HIGHEST / LOWEST) ** (1 / count)
     return judge_curve(rates, losses)
 
@@ -78,8 +79,8 @@ def judge_curve(rates: list[float], losses: list[float]) -> RangeTest:
     fall = start - float(finite[lowest])
     low = high = None
     if fall > max(noise, 0.02 * abs(start)):
-        falling = np.flatnonzero(finite[: lowest + 1] <= start - 0.1 * fall)
-        low, high = rates[int(falling[0])], rates[lowest] / 3
+        above = np.flatnonzero(finite[:lowest] > start - 0.1 * fall)  # noise may dip before
+        low, high = rates[int(above[-1]) + 1], rates[lowest] / 3
         low = min(low, high)
     after = np.flatnonzero(finite[lowest:] > max(_DIVERGED * start, start + 2 * noise))
     left = rates[lowest + int(after[0])] if len(after) else None
@@ -92,6 +93,10 @@ def check_rate(subject: Subject, found: RangeTest | None) -> Verdict:
     if found is None:
         return Verdict(name, "pass", f"{optimizer.component} finds its steps itself")
     lr = optimizer.lr
+    if found.diverged is not None and lr > 10 * found.diverged:
+        text = f"{lr:g}; the loss leaves already at {found.diverged:.1e}"
+        best = f"about {found.high:.1e}" if found.high else f"far below {found.diverged:.1e}"
+        return Verdict(name, "fail", text, f"`optimizer.lr` {best}")
     if found.low is None or found.high is None:
         return Verdict(
             name, "look", "the loss falls at no rate", "see the other checks: it may not learn"
@@ -101,6 +106,6 @@ def check_rate(subject: Subject, found: RangeTest | None) -> Verdict:
         name,
         f"{lr:g}; the loss falls fastest between {found.low:.1e} and {found.high:.1e}",
         look=too_high or lr > 10 * found.high or lr < found.low / 30,
-        fail=(found.diverged is not None and lr > 10 * found.diverged) or lr < found.low / 1000,
+        fail=lr < found.low / 1000,
         advice=f"`optimizer.lr` between {found.low:.1e} and {found.high:.1e} promises more",
     )

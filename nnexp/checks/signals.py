@@ -234,10 +234,17 @@ def _update(subject: Subject) -> Verdict:
     if not ratios:
         return Verdict(name, "pass", "no hidden layers")
     largest, layer = max(ratios, key=lambda r: (math.isnan(r[0]), r[0]))
+    text = f"the first two updates move weights by up to {largest:.1e} of their size"
+    if largest == 0:
+        text = "the first two updates move no hidden layer's weights"
+        return Verdict(name, "look", text, "no gradient comes to them: see the signals")
+    way = "a higher `optimizer.lr`"
+    if not largest < 1:
+        way = f"most in {layer}: a lower `optimizer.lr`, or a `schedule.warmup`"
     return judged(
         name,
-        f"the first two updates move weights by up to {largest:.1e} of their size",
+        text,
         look=not 1e-7 <= largest <= 3,
         fail=not largest <= 100,
-        advice=f"about 1e-3 is usual; most in {layer}: another `optimizer.lr`, or `warmup`",
+        advice=f"about 1e-3 is usual; {way}",
     )

@@ -36,6 +36,14 @@ class Subject:
     prepared: Prepared
     device: torch.device
 
+    @classmethod
+    def of(cls, pack: Pack, params: torch.Tensor) -> Subject:
+        """A pack's first member with the pack's own data and parameters, which are only read."""
+        feed = pack.feed
+        made = cls(pack.members[0], feed.tables[feed.split_of[0]], pack.device)
+        made.feed, made.pack, made.start = feed, pack, params[:1]
+        return made
+
     @cached_property
     def feed(self) -> Feed:
         double = self.experiment.training.precision == "float64"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Judgement = Literal["pass", "look", "fail"]
 
@@ -26,3 +27,10 @@ def judged(name: str, text: str, *, look: bool, fail: bool = False, advice: str 
     `pass`."""
     verdict: Judgement = "fail" if fail else "look" if look else "pass"
     return Verdict(name, verdict, text, "" if verdict == "pass" else advice)
+
+
+def counted(verdicts: Iterable[Verdict]) -> str:
+    """How many there are of each judgement: `11 pass, 1 look`."""
+    found = [verdict.verdict for verdict in verdicts]
+    there = [judgement for judgement in get_args(Judgement) if judgement in found]
+    return ", ".join(f"{found.count(judgement)} {judgement}" for judgement in there)

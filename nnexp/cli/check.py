@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nnexp.checks.verdict import Verdict
+from nnexp.checks.verdict import Verdict, counted
 from nnexp.cli import console
 from nnexp.cli.results import AsJson
 from nnexp.cli.train import Device
@@ -33,8 +32,9 @@ def check(
 ) -> None:
     """Look at an experiment before it is trained: its data, network and learning rate.
 
-    Each check says pass, look or fail, and what to do. Nothing is written. The exit code is 5 if
-    a check fails, else 0.
+    Each check says pass, look or fail, and what to do. Nothing is written; it takes seconds. The
+    exit code is 5 if a check fails, else 0. --json has checks (name, verdict, text, advice),
+    counts, and the curve and bounds of the learning-rate range test.
 
     \b
     Examples:
@@ -51,24 +51,18 @@ def check(
         overrides.append(f"training.device={device.value}")
     loaded = load_config(config, overrides)
     folder = loaded.path.absolute().parent
+    if loaded.experiment.sweep is not None:
+        console.note("a sweep's trials differ from this: the config is checked as it stands")
     told = _ignore if as_json else _show
     try:
         found = run_checks(loaded.experiment, folder, told)
     except ConfigError as error:
         raise loaded.locate(error) from None
-    failed = found.count("fail")
     if as_json:
-        data = {
-            "checks": [asdict(verdict) for verdict in found.verdicts],
-            "failed": failed,
-            "look": found.count("look"),
-            "range_test": {"lr": found.rates, "loss": found.losses},
-        }
-        console.say_json(data)
+        console.say_json(found.to_json())
     else:
-        counts = [f"{found.count(v)} {v}" for v in ("pass", "look", "fail") if found.count(v)]
-        console.say(", ".join(counts), "bold")
-    if failed:
+        console.say(counted(found.verdicts), "bold")
+    if found.count("fail"):
         raise typer.Exit(CheckFailed.exit_code)
 
 

@@ -36,7 +36,9 @@ def show_comparison(found: Comparison) -> None:
 
 
 def _side(side: Side) -> list[Cell]:
-    what = console.count(side.members, side.varies or "model") if side.kind == "group" else "run"
+    what = "predictions" if side.path.is_file() else "run"
+    if side.kind == "group":
+        what = console.count(side.members, side.varies or "model")
     return [(side.label, "bold"), (side.name, "name"), what, (str(side.path), "dim")]
 
 

@@ -170,8 +170,8 @@ class Progress:
         """Columns and lines that there are for pictures; (0, 0) where there is no terminal."""
         if self._bar is None:
             return 0, 0
-        lines = shutil.get_terminal_size((80, 24)).lines
-        return min(_width(sys.stderr), _PROSE), max(lines - 6, 0)
+        size = self._bar.console.size
+        return min(size.width, _PROSE), max(size.height - 6, 0)
 
     def advance(
         self, done: int, speed: str, details: str, picture: Sequence[Sequence[Cell]] = ()
@@ -196,11 +196,13 @@ class Progress:
 def _bar(unit: str, total: int) -> Any:
     """rich's bar with a line of details under it, started; it goes away when it is stopped."""
     from rich import progress
+    from rich.console import Console
 
     class Bar(progress.Progress):
         below: Sequence[Any] = ()
 
         def get_renderables(self) -> Any:
+            self.columns = _fitting(columns, console.width)
             yield self.make_tasks_table(self.tasks)
             yield from self.below
 
@@ -211,19 +213,29 @@ def _bar(unit: str, total: int) -> Any:
             self.below = lines
             self.update(task, completed=done, speed=speed)
 
-    bar = Bar(
+    columns = (
         progress.TextColumn(f"{unit} {{task.completed:.0f}}/{{task.total:.0f}}"),
         progress.BarColumn(bar_width=None),
         progress.TimeElapsedColumn(),
         progress.TextColumn("{task.fields[speed]}", style="dim"),
-        console=_console(sys.stderr),
+    )
+    console = Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    bar = Bar(
+        *columns,
+        console=console,
         transient=True,
-        refresh_per_second=5,
+        refresh_per_second=2,
         expand=True,
     )
     task = bar.add_task(unit, total=total, speed="")
     bar.start()
     return bar
+
+
+def _fitting(columns: Sequence[Any], width: int) -> tuple[Any, ...]:
+    """The bar's columns that a terminal so wide has room for: count, bar, time, speed."""
+    least = (0, 60, 48, 36)
+    return tuple(one for one, needed in zip(columns, least, strict=True) if width >= needed)
 
 
 # -- plain data ------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def curve(
     \b
     Examples:
       nnexp curve digits.yaml --over data -o data.png
-      nnexp curve digits.yaml --over hidden --values 2,8,32,128 --seeds 10 --metric loss
+      nnexp curve digits.yaml --over hidden --values 2,8,32,128 --metric loss
       nnexp curve --resume runs/digits/2026-11-20T10-15-02-3f9a
     """
     if (config is None) == (resume is None):
@@ -133,7 +133,8 @@ def curve(
         from nnexp.report.figures.learning_curve import learning_curve
         from nnexp.report.figures.style import save
 
-        title = str(sweep.state()["name"])
+        what = {"data": "more data", "hidden": "more hidden units"}[found.over]
+        title = f"{sweep.state()['name']}: {found.metric} with {what}"
         save(
             learning_curve(found.over, np.array(found.values), found.scores, found.metric, title),
             output,

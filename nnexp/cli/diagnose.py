@@ -13,11 +13,11 @@ from nnexp.cli.results import AsJson, Run
 def diagnose(
     run: Run,
     best_possible: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             metavar="ERROR",
-            help="The error that nobody can beat, such as a person's; a share such as 0.02, or in "
-            "the target's units. [default: a baseline's, else 0]",
+            help="The error that nobody can beat, such as a person's: 0.02 or 2%; of an rmse or "
+            "mae in the target's units. [default: a baseline's, else 0]",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -25,13 +25,14 @@ def diagnose(
     """Say what held a training back, and what to do next.
 
     Bias and variance, where overfitting began, whether the training was over, whether the last
-    epochs differ by noise only, the worst examples, confused classes, calibration. Of a group: over
-    its models. Everything is judged on dev (without one, on test).
+    epochs differ by noise only, the layers, the worst examples, confused classes, calibration; then
+    the one step to take first. Of a group: over its models. Everything is judged on dev (without
+    one, on test).
 
     \b
     Examples:
       nnexp diagnose runs/digits/2026-11-20T10-15-02-3f9a
-      nnexp diagnose runs/digits/2026-11-20T10-15-02-3f9a --best-possible 0.02
+      nnexp diagnose runs/digits/2026-11-20T10-15-02-3f9a --best-possible 2%
     """
     from nnexp.analysis.diagnosis import diagnose as look
 

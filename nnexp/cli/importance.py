@@ -10,6 +10,7 @@ import typer
 from nnexp.cli import console
 from nnexp.cli.console import Cell, Style
 from nnexp.cli.results import AsJson, Part, Run
+from nnexp.errors import UsageError
 
 SHOWN = 30
 """Of so many columns each is shown."""
@@ -30,7 +31,8 @@ def importance(
     """Show which columns of a table a run uses: how much worse it is when one is shuffled.
 
     The interval is over the shuffles of a single run, and over the members of a group. A column may
-    look unimportant because another one, correlated with it, tells the same.
+    look unimportant because another one, correlated with it, tells the same: numeric columns that
+    are correlated are shuffled together as well.
 
     \b
     Examples:
@@ -39,6 +41,8 @@ def importance(
     """
     from nnexp.runs.rundir import RunDir
 
+    if data_root is not None and not data_root.is_dir():
+        raise UsageError(f"--data-root: there is no folder {data_root}")
     RunDir.open(run)  # tells quickly what is wrong
     from nnexp.runs.importance import importance as find
 
@@ -87,3 +91,24 @@ def _show(found: Any) -> None:
         console.say(f"  over {members}, each the mean of {shuffles}", "dim")
     else:
         console.say(f"  over {shuffles} of each column, for this one model", "dim")
+    _together(found)
+
+
+def _together(found: Any) -> None:
+    """Groups of correlated columns, of which each alone may look unimportant."""
+    from nnexp.runs.importance import CORRELATED
+
+    groups = found.described_groups()
+    if not groups:
+        return
+    console.say()
+    console.say(
+        "These columns tell much the same (rank correlations, up to the sign, of "
+        f"{CORRELATED:g} and more), so each alone may look unimportant; shuffled together:"
+    )
+    rows: list[list[Cell]] = [
+        [console.spread(told), console.interval(told["interval"]), (", ".join(columns), "name")]
+        for columns, told in groups[:SHOWN]
+    ]
+    head = ["worse by, mean ± sd", "95 % interval", "without all of"]
+    console.say_table(head, rows, right=[0, 1], whole=[0, 1], indent=2)

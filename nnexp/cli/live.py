@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from statistics import fmean, stdev
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ from nnexp.cli.summary import show_summary
 from nnexp.cli.watching import Watching
 from nnexp.errors import Diverged, Interrupted, Terminated
 from nnexp.runs.execute import Reporter
+from nnexp.runs.plan import Plan
 from nnexp.runs.rundir import RunDir
 from nnexp.train.loop import Pack, higher_is_better
 from nnexp.train.state import Row, TrainState
@@ -23,8 +25,9 @@ class Live(Reporter):
     run: its directory, as soon as it is known.
     """
 
-    def __init__(self, quiet: bool, as_json: bool) -> None:
-        self.quiet, self.as_json = quiet, as_json
+    def __init__(self, quiet: bool, as_json: bool, config: Path | None = None) -> None:
+        """config: what is trained anew, and so is to be looked at before."""
+        self.quiet, self.as_json, self.config = quiet, as_json, config
         self.run: RunDir | None = None
         self._summary: dict[str, Any] | None = None
         self._seconds: float | None = None
@@ -53,6 +56,24 @@ class Live(Reporter):
     def note(self, text: str) -> None:
         if not self.quiet:
             console.note(text, "warning")
+
+    def begins(self, plan: Plan, pack: Pack, now: TrainState) -> str:
+        if self.config is None or not plan.resolved.training.checks:
+            return ""
+        from nnexp.checks.quick import check_start, in_a_line
+
+        try:
+            found = check_start(plan.table, pack, now.tensors["params"])
+        except (ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError) as error:
+            text = f"checks: not to be made ({error})"  # which is no reason not to train
+        else:
+            text = in_a_line(found, self.config)
+        if not self.quiet:
+            first, *more = text.split("\n")
+            console.note(first)
+            for line in more:
+                console.note(line, "warning")
+        return text
 
     def started(self, run: RunDir, pack: Pack, number: int, packs: int) -> None:
         self._close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nnexp.cli import console
+from nnexp.cli.picture import Out, save, titles
+from nnexp.cli.plans import schedule, surface
 from nnexp.cli.results import Part
 from nnexp.errors import UsageError
 
@@ -19,10 +20,6 @@ plot = typer.Typer(
     epilog="`nnexp plot WHAT --help` says more, with an example.",
 )
 
-Out = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf."),
-]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's or a group's directory.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN…", help="Runs or groups of runs.")]
 Member = Annotated[
@@ -34,14 +31,6 @@ OneMember = Annotated[
 Split = Annotated[Part, typer.Option(help="The part of the data.")]
 
 
-class Function(StrEnum):
-    """Losses of two parameters."""
-
-    ROSENBROCK = "rosenbrock"
-    BEALE = "beale"
-    SADDLE = "saddle"
-
-
 @plot.command("curves")
 def curves_(
     runs: Runs,
@@ -50,12 +39,16 @@ def curves_(
         list[str] | None,
         typer.Option(help="What to draw; repeatable. [default: loss and the primary metric]"),
     ] = None,
+    gap: Annotated[bool, typer.Option("--gap", help="Draw dev − train, too.")] = False,
 ) -> None:
-    """Draw learning curves: all members of groups, their mean and its 95 % interval.
+    """Draw learning curves, of groups each member and the mean.
+
+    A band about the mean is its 95 % interval. Several runs or groups stand in one picture.
 
     \b
-    Example:
+    Examples:
       nnexp plot curves runs/constant/… runs/1cycle/… -o curves.png
+      nnexp plot curves runs/constant/… --metric loss --gap -o gap.svg
     """
     from nnexp.analysis.results import read_result
     from nnexp.report.figures.curves import curves
@@ -63,127 +56,29 @@ def curves_(
 
     check_path(output)
     results = [read_result(path) for path in runs]
-    titles = _titles(runs)
+    names = titles(runs)
+    if len(set(names)) < len(names):
+        raise UsageError("the same run is named twice")
     histories = {
-        title: [run.history() for run in result.runs]
-        for title, result in zip(titles, results, strict=True)
+        name: [run.history() for run in result.runs]
+        for name, result in zip(names, results, strict=True)
     }
     if metric is None:
         primary = results[0].runs[0].config.get("metrics") or []
         metric = ["loss"]
         if primary and primary[0]["name"] != "loss":
             metric.append(primary[0]["name"])
-    _save(curves(histories, metric), output)
+    save(curves(histories, metric, gap), output)
 
 
-@plot.command("schedule")
-def schedule_(
-    what: Annotated[
-        Path, typer.Argument(metavar="CONFIG|RUN", help="A config, or a run or group as it ran.")
-    ],
-    output: Out,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
-) -> None:
-    """Draw learning rate and momentum, of a config before it is trained or of a run as it ran.
-
-    \b
-    Examples:
-      nnexp plot schedule digits.yaml --set schedule=one_cycle -o schedule.png
-      nnexp plot schedule runs/digits/2026-11-20T10-15-02-3f9a -o schedule.svg
-    """
-    from nnexp.report.figures.schedule import schedule
-    from nnexp.report.figures.style import check_path
-
-    check_path(output)
-    course: Any
-    if what.is_dir():
-        if set_:
-            raise UsageError("--set changes a config; a run is drawn as it was")
-        from nnexp.analysis.pictures import as_ran, members_of
-
-        course, title = as_ran(members_of(what)), f"{_titles([what])[0]}, as it ran"
-    else:
-        course, title = _planned(what, set_ or []), f"{what.name}, as planned"
-    for note in course.notes:
-        console.note(note, "warning")
-    _save(schedule(course.epochs, course.values, title, course.recorded), output)
-
-
-def _planned(path: Path, overrides: list[str]) -> Any:
-    from nnexp.analysis.pictures import planned
-    from nnexp.config.load import load_config
-    from nnexp.errors import ConfigError
-    from nnexp.search.curve import steps_an_epoch
-    from nnexp.search.trials import Bench
-
-    config = load_config(path, overrides)
-    bench = Bench(path.absolute().parent)
-    try:
-        resolved = bench.resolved(config.experiment)
-        return planned(resolved, steps_an_epoch(bench, resolved))
-    except ConfigError as error:
-        raise config.locate(error) from None
-
-
-@plot.command("surface")
-def surface_(
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf."),
-    ] = None,
-    function: Annotated[Function, typer.Option(help="The loss.")] = Function.ROSENBROCK,
-    optimizers: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B=RATE,…", help="Optimizers, each with a learning rate or without."
-        ),
-    ] = "sgd,momentum,nesterov,rmsprop,adam",
-    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Updates.")] = 200,
-    gif: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An animation of it, a .gif.")
-    ] = None,
-) -> None:
-    """Draw the paths of optimizers over a loss of two parameters.
-
-    An optimizer without a rate gets the one of 1e-4 … 10 (three a decade) that leads it lowest
-    without climbing far above its start; the legend tells the rates.
-
-    \b
-    Examples:
-      nnexp plot surface -o rosenbrock.png --gif rosenbrock.gif
-      nnexp plot surface --function beale --optimizers sgd,adam=0.05,lion -o beale.svg
-    """
-    from nnexp.analysis.landscapes import labelled, named, paths
-    from nnexp.report.figures.style import check_folder, check_path
-    from nnexp.report.figures.surface import animation, surface
-    from nnexp.runs.files import write_bytes
-
-    if output is None and gif is None:
-        raise UsageError("say where to: -o FILE for a picture, --gif FILE for an animation")
-    if output is not None:
-        check_path(output)
-    if gif is not None:
-        if gif.suffix.lower() != ".gif":
-            raise UsageError(f"--gif: {gif} should end in .gif")
-        check_folder(gif)
-    landscape = named(function.value)
-    wanted = [name.strip() for name in optimizers.split(",") if name.strip()]
-    if not wanted:
-        raise UsageError("--optimizers names none")
-    found = labelled(paths(landscape, wanted, steps))
-    if output is not None:
-        _save(surface(landscape, found), output)
-    if gif is not None:
-        write_bytes(gif, animation(landscape, found))
-        console.say_path(gif)
+plot.command("schedule")(schedule)
 
 
 @plot.command("confusion")
 def confusion_(run: Run, output: Out, split: Split = Part.TEST, member: Member = None) -> None:
-    """Draw the confusion matrix: which classes are taken for which, over all members of a group.
+    """Draw the confusion matrix: which class is taken for which.
+
+    Of a group the counts of all members are added.
 
     \b
     Example:
@@ -196,12 +91,14 @@ def confusion_(run: Run, output: Out, split: Split = Part.TEST, member: Member =
     check_path(output)
     members = members_of(run, member)
     counts, classes = confusion_counts(members, split.value)
-    _save(confusion(counts, classes, _about(run, split, len(members))), output)
+    save(confusion(counts, classes, _about(run, split, len(members))), output)
 
 
 @plot.command("calibration")
 def calibration_(run: Run, output: Out, split: Split = Part.TEST, member: Member = None) -> None:
-    """Draw a reliability diagram: of what is said with 80 %, are four of five right?
+    """Draw a reliability diagram: are four of five right at 80 %?
+
+    Of a group the answers of all members are put together; intervals count an example once.
 
     \b
     Example:
@@ -214,12 +111,53 @@ def calibration_(run: Run, output: Out, split: Split = Part.TEST, member: Member
     check_path(output)
     members = members_of(run, member)
     chances, targets = probabilities(members, split.value)
-    _save(calibration(chances, targets, _about(run, split, len(members))), output)
+    title = _about(run, split, len(members))
+    save(calibration(chances, targets, title, members=len(members)), output)
+
+
+@plot.command("pr")
+def pr_(
+    run: Run,
+    output: Out,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="The class, or label, that is to be found. [default: the second of two]",
+        ),
+    ] = None,
+    split: Split = Part.TEST,
+    member: Member = None,
+) -> None:
+    """Draw precision against recall, a class against the rest.
+
+    Every threshold gives a point. Of a group each member is a thin line, and the mean a thick one.
+
+    \b
+    Examples:
+      nnexp plot pr runs/breast-cancer/2026-11-20T10-15-02-3f9a -o pr.png
+      nnexp plot pr runs/digits/2026-11-20T10-15-02-3f9a --class 8 -o pr.svg
+    """
+    from nnexp.analysis.pictures import members_of
+    from nnexp.analysis.precision_recall import precision_recall as judged
+    from nnexp.analysis.results import read_result
+    from nnexp.report.figures.precision_recall import precision_recall
+    from nnexp.report.figures.style import check_path
+
+    check_path(output)
+    members = members_of(run, member)
+    result = read_result(run) if member is None else members[0]
+    found = judged(result, split.value, name)
+    title = f"{found.name} against the rest: {_about(run, split, len(found.curves))}"
+    save(precision_recall(found, title), output)
 
 
 @plot.command("residuals")
 def residuals_(run: Run, output: Out, split: Split = Part.TEST, member: Member = None) -> None:
-    """Draw what a regression predicts against what is true, and what is left over.
+    """Draw what a regression predicts against what is true.
+
+    Below, what is left over: a pattern in it is something that the network has not learnt.
 
     \b
     Example:
@@ -232,7 +170,35 @@ def residuals_(run: Run, output: Out, split: Split = Part.TEST, member: Member =
     check_path(output)
     members = members_of(run, member)
     true, said, names = values(members, split.value)
-    _save(residuals(true, said, names, _about(run, split, len(members))), output)
+    save(residuals(true, said, names, _about(run, split, len(members))), output)
+
+
+@plot.command("layers")
+def layers_(run: Run, output: Out, member: OneMember = None) -> None:
+    """Draw each layer's outputs and gradients over training.
+
+    Gradients that shrink from panel to panel vanish; outputs that widen explode; outputs whose
+    band is a line are dead.
+
+    \b
+    Example:
+      nnexp plot layers runs/digits/2026-11-20T10-15-02-3f9a -o layers.png
+    """
+    from nnexp.analysis.layers import read_health
+    from nnexp.analysis.pictures import members_of
+    from nnexp.report.figures.layers import layers
+    from nnexp.report.figures.style import check_path
+
+    check_path(output)
+    one = members_of(run, member)[0]
+    table = read_health(one)
+    if not table:
+        raise UsageError(
+            f"{one.path} has no record of its layers: training.record_health was off, or training "
+            "was too short for one"
+        )
+    which = "" if one.path == run else f", {one.path.name}"
+    save(layers(table, f"{titles([run])[0]}{which}: its layers while it learnt"), output)
 
 
 @plot.command("filters")
@@ -253,7 +219,7 @@ def filters_(run: Run, output: Out, member: OneMember = None) -> None:
     weights = first_filters(RunDir(members_of(run, member)[0].path))
     shown = min(len(weights), MOST)
     told = f"{shown} of {len(weights)} filters" if shown < len(weights) else f"{shown} filters"
-    _save(filters(weights, f"{_titles([run])[0]}: {told} of the first layer"), output)
+    save(filters(weights, f"{titles([run])[0]}: {told} of the first layer"), output)
 
 
 @plot.command("boundary")
@@ -265,9 +231,9 @@ def boundary_(
         Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
     ] = None,
 ) -> None:
-    """Draw what a model of two inputs answers everywhere, and its examples.
+    """Draw what a model of two inputs answers everywhere.
 
-    Of a group the mean answer, and each member's boundary as a thin line.
+    Its examples stand on it. Of a group the mean answer, and each member's boundary as a thin line.
 
     \b
     Example:
@@ -281,7 +247,7 @@ def boundary_(
     points, targets, names, classes = plane_points(run, split.value, data_root)
     region = Region(*plane(run, around(points)))
     title = _about(run, split, len(region.values))
-    _save(boundary(region, points, targets, names, classes, title), output)
+    save(boundary(region, points, targets, names, classes, title), output)
 
 
 @plot.command("words")
@@ -299,7 +265,9 @@ def words_(
     ] = None,
     member: OneMember = None,
 ) -> None:
-    """Draw a map of words: their vectors along the two directions in which they vary most.
+    """Draw a map of words along their two main directions.
+
+    These are the directions in which their vectors vary most; what they leave out may be much.
 
     \b
     Examples:
@@ -316,28 +284,14 @@ def words_(
     if len(rows) < 2:
         raise UsageError("a map needs two words at least")
     places, shares = main_directions(vectors.matrix[rows])
-    title = f"{_titles([run])[0]}: {console.count(len(rows), 'word')}"
-    _save(words(places, [vectors.words[row] for row in rows], shares, title), output)
-
-
-def _save(figure: Any, path: Path) -> None:
-    from nnexp.report.figures.style import save
-
-    save(figure, path)
-    console.say_path(path)
-
-
-def _titles(runs: list[Path]) -> list[str]:
-    """A name for each run: that of its config where they differ in it, else with its folder's."""
-    whole = [path.absolute() for path in runs]
-    owners = [path.parent.name for path in whole]
-    if len(set(owners)) == len(runs):
-        return owners
-    named = [f"{path.parent.name}/{path.name}" for path in whole]
-    return named if len(set(named)) == len(runs) else list(map(str, runs))
+    title = f"{titles([run])[0]}: {console.count(len(rows), 'word')}"
+    save(words(places, [vectors.words[row] for row in rows], shares, title), output)
 
 
 def _about(run: Path, split: Part, members: int) -> str:
     """What a picture is of."""
     of = f" ({console.count(members, 'member')})" if members > 1 else ""
-    return f"{_titles([run])[0]}, {split.value}{of}"
+    return f"{titles([run])[0]}, {split.value}{of}"
+
+
+plot.command("surface")(surface)

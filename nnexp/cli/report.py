@@ -14,7 +14,10 @@ from nnexp.cli.results import Part
 def report(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN …", help="A run, a group or a sweep; or several to compare."),
+        typer.Argument(
+            metavar="RUN …",
+            help="A run, a group, a sweep, an ablation or a curve; or several runs or groups.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The .html file to write.")
@@ -28,15 +31,17 @@ def report(
     ] = None,
     split: Annotated[Part, typer.Option(help="The part of the data to compare on.")] = Part.TEST,
 ) -> None:
-    """Write one page with all that runs tell: scores, curves, pictures, verdicts, config.
+    """Write one page with all that runs tell: scores, diagnosis, curves, verdicts, pictures.
 
-    The page needs nothing but itself: it can be sent and opened anywhere.
+    The page needs nothing but itself: it can be sent and opened anywhere, in light or dark, on a
+    phone, too. Of several runs or groups it begins with the verdicts of `nnexp compare`.
 
     \b
     Examples:
       nnexp report runs/digits/2026-11-20T10-15-02-3f9a -o digits.html
       nnexp report runs/constant/… runs/1cycle/… -o comparison.html
       nnexp report runs/sweep-digits/… -o sweep.html
+      nnexp report runs/digits-curve/… -o curve.html
     """
     from nnexp.report.page import write_report
 

@@ -90,7 +90,7 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B …",
-            help="All runs, or all groups of runs; or runs and CSV files of predictions.",
+            help="All runs, or all groups of runs; beside them CSV files of predictions.",
         ),
     ],
     metric: Annotated[
@@ -115,7 +115,8 @@ def compare(
 
     A model from elsewhere is a CSV file with a row an example: its id as in the run's
     predictions.csv, and a prediction, the probabilities of all classes (p(NAME), …) or outputs
-    (output_0, …); target and split if it likes.
+    (output_0, …); target and split if it likes. A group over seeds is held against it member by
+    member.
 
     \b
     Examples:

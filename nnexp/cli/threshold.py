@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,7 +32,7 @@ def threshold(
 
     The threshold is chosen on dev; its score on test stands beside that of the run's own decisions
     (a probability of 0.5). Then come precision and recall at other thresholds. F1 is that of the
-    class to find. Training is not touched.
+    class to find. The run is not touched: `nnexp predict --threshold` decides so.
 
     \b
     Examples:
@@ -52,36 +54,61 @@ def _show(found: Any) -> None:
     first = found.members[0]
     what = f"of {first[0].name}" if len(first) == 1 else "of each label"
     console.say(f"{found.metric} {what}, with the threshold that is best on dev", "bold")
-    splits = list(first[0].before)
-    head = ["", "threshold"]
-    for split in splits:
-        head += [f"{split} at {found.default:g}", f"{split} tuned"]
-    rows = [_row(found, k, splits) for k in range(min(len(first), SHOWN_LABELS))]
-    if len(first) > 1:
-        rows.append(_row(found, None, splits))
-    console.say_table(head, rows, right=range(1, len(head)), indent=2)
-    if len(first) > SHOWN_LABELS:
-        console.say(f"  the first {SHOWN_LABELS} of {len(first)} labels (--json has all)", "dim")
+    (_one if len(first) == 1 else _labels)(found)
     _gain(found)
+    _use(found)
     if len(found.members) == 1 and len(first) == 1:
         _points(first[0])
 
 
-def _row(found: Any, label: int | None, splits: list[str]) -> list[Cell]:
-    """A label's threshold and scores over the members, or the mean over labels."""
-    chosen = [tuned if label is None else [tuned[label]] for tuned in found.members]
+def _one(found: Any) -> None:
+    """The scores of one class by split."""
+    tuned = [member[0] for member in found.members]
+    thresholds = [one.threshold for one in tuned]
+    where = f"{thresholds[0]:g}" if len(tuned) == 1 else _over(thresholds)
+    rows: list[list[Cell]] = [
+        [
+            (split, "name"),
+            _over([one.before[split] for one in tuned]),
+            _over([one.after[split] for one in tuned]),
+        ]
+        for split in tuned[0].before
+    ]
+    console.say_table(["", f"at {found.default:g}", f"at {where}"], rows, right=[1, 2], indent=2)
 
-    def over(values: list[float]) -> str:
-        from nnexp.stats import describe
 
-        return console.spread(describe(values))
+def _labels(found: Any) -> None:
+    """The threshold of each label, and its scores on test, or on dev where there is no test."""
+    count = len(found.members[0])
+    split = "test" if "test" in found.members[0][0].before else "dev"
+    rows: list[list[Cell]] = []
+    for k in range(min(count, SHOWN_LABELS)):
+        tuned = [member[k] for member in found.members]
+        where = _over([one.threshold for one in tuned])
+        before = _over([one.before[split] for one in tuned])
+        rows.append(
+            [(tuned[0].name, "name"), where, before, _over([one.after[split] for one in tuned])]
+        )
+    means = [
+        _over([float(np.mean([getattr(one, when)[split] for one in m])) for m in found.members])
+        for when in ("before", "after")
+    ]
+    rows.append(["mean", "", *means])
+    head = ["", "threshold", f"{split} at {found.default:g}", f"{split} tuned"]
+    console.say_table(head, rows, right=[1, 2, 3], indent=2)
+    if count > SHOWN_LABELS:
+        console.say(f"  the first {SHOWN_LABELS} of {count} labels (--json has all)", "dim")
 
-    where: Cell = "" if label is None else over([tuned[0].threshold for tuned in chosen])
-    row: list[Cell] = ["mean" if label is None else (chosen[0][0].name, "name"), where]
-    for split in splits:
-        row.append(over([float(np.mean([t.before[split] for t in tuned])) for tuned in chosen]))
-        row.append(over([float(np.mean([t.after[split] for t in tuned])) for tuned in chosen]))
-    return row
+
+def _over(values: list[float]) -> str:
+    from nnexp.stats import describe
+
+    return console.spread(describe(values))
+
+
+def _threshold(x: float) -> str:
+    """A threshold that is nearly 1 by what is missing."""
+    return f"1 − {1 - x:.1e}" if 0.9995 < x < 1 else console.value(x)
 
 
 def _gain(found: Any) -> None:
@@ -103,9 +130,41 @@ def _gain(found: Any) -> None:
         console.say(f"No gain is shown: {told}.", "bold")
 
 
+def _use(found: Any) -> None:
+    """What to do with it: the run itself stays as it is."""
+    if all(one.threshold == found.default for member in found.members for one in member):
+        console.say(f"On dev nothing is better than {found.default:g}, which the run has anyway.")
+    elif found.options:
+        command = ["nnexp", "predict", str(found.path), "FILE", *found.options]
+        console.say("To decide so on new data (the run itself, eval and compare stay at 0.5):")
+        console.say_path(Path("  " + shlex.join(command)), "name")
+    elif found.is_group:
+        console.say(
+            "Each member has a threshold of its own. Take one member, such as s0; or make one "
+            "model of all with nnexp ensemble, and tune that."
+        )
+    else:
+        console.say("The scores are no probabilities, and nnexp predict does not show them.")
+
+
 def _points(tuned: Any) -> None:
-    console.say("precision and recall at other thresholds", "bold")
+    """The area under the precision–recall curve by split, and points of the curve."""
+    from nnexp.analysis.precision_recall import Curve, average_interval
+
+    console.say()
+    rows: list[list[Cell]] = []
+    for split, part in tuned.parts.items():
+        average = console.value(Curve.of(part).average_precision)
+        bounds, share = average_interval(part), float(part.target.mean())
+        rows.append([(split, "name"), average, console.interval(bounds), console.value(share)])
+    head = ["", "average precision", "95 % interval", f"chance (share of {tuned.name})"]
+    console.say_table(head, rows, right=[1, 2, 3], indent=2)
+    console.say()
+    console.say("precision and recall at other thresholds, by recall on dev", "bold")
     points = tuned.points()
-    names = list(points[0])
-    rows: list[list[Cell]] = [[console.value(point[name]) for name in names] for point in points]
-    console.say_table(names, rows, right=range(len(names)), indent=2)
+    names = [name for name in points[0] if name != "threshold"]
+    rows = [
+        [_threshold(point["threshold"]), *(console.value(point[name]) for name in names)]
+        for point in points
+    ]
+    console.say_table(["threshold", *names], rows, right=range(len(names) + 1), indent=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -26,9 +27,9 @@ def trace(
 ) -> None:
     """Show values forwards and gradients backwards through a small graph of arithmetic.
 
-    Each row is a variable or an operation: its value, the derivative of the result by it, and how
-    the chain rule comes to that. There are exp, log, sqrt, sin, cos, tanh, sigmoid, relu, softplus,
-    abs, max and min.
+    First the value of each operation, in the order in which they are computed; then, in reverse
+    order, the derivative of the result by each, and how the chain rule comes to it. There are exp,
+    log, sqrt, sin, cos, tanh, sigmoid, relu, softplus, abs, max and min.
 
     \b
     Examples:
@@ -41,27 +42,43 @@ def trace(
 
     values = dict(EXAMPLE_AT) if expression is None else {}
     expression = EXAMPLE if expression is None else expression
-    for text in at or []:
-        values |= _values(text)
+    values |= _values(",".join(at or []))
     nodes = trace_graph(expression, values)
     if as_json:
         told = [node.to_json() for node in nodes]
         console.say_json({"expression": expression, "value": nodes[-1].value, "nodes": told})
         return
-    console.say(f"{expression} → {_number(nodes[-1].value)}", "bold")
-    console.say_table(
-        ["", "", "value", "gradient", "by the chain rule"],
-        [_row(node) for node in nodes],
-        right=[2, 3],
-        whole=range(4),
-        indent=2,
-    )
+    _show(expression, nodes)
+
+
+def _show(expression: str, nodes: Sequence[Any]) -> None:
+    """The values in the order they are computed, then the gradients in theirs."""
+    result = nodes[-1]
+    console.say(f"{expression} → {_number(result.value)}", "bold")
+    variables = [node for node in nodes if not node.inputs]
+    console.say("at " + ", ".join(f"{node} = {_number(node.value)}" for node in variables))
+    rows: list[list[Cell]] = [
+        [(node.name, "name"), node.text, (_number(node.value), "bold")]
+        for node in nodes
+        if node.inputs
+    ]
+    if rows:
+        console.say()
+        console.say("forwards: values", "bold")
+        console.say_table(["", "", ""], rows, right=[2], whole=range(3), indent=2)
+    console.say()
+    console.say(f"backwards: gradients d{result}/d…, by the chain rule", "bold")
+    rows = [
+        [(node.name, "name"), (_number(node.gradient), "bold"), *_rule(node, result)]
+        for node in reversed(nodes)
+    ]
+    console.say_table(["", "", "", ""], rows, right=[1], whole=range(2), indent=2)
 
 
 def _values(text: str) -> dict[str, float]:
     """`w0=2,x0=-1` as numbers. Raises UsageError."""
     found: dict[str, float] = {}
-    for part in text.split(","):
+    for part in text.split(",") if text else []:
         name, equals, number = (x.strip() for x in part.partition("="))
         try:
             value = float(number)
@@ -69,21 +86,27 @@ def _values(text: str) -> dict[str, float]:
             value = math.nan
         if not (equals and name.isidentifier() and math.isfinite(value)):
             raise UsageError(f"--at: {part.strip()!r} is not a name and a number, such as w0=2")
+        if name in found:
+            raise UsageError(f"--at: {name} is given twice")
         found[name] = value
     return found
 
 
-def _row(node: Any) -> list[Cell]:
-    rule = " + ".join(
-        f"{_factor(outer.gradient)} · {_factor(local)} ({outer})" for outer, local in node.received
-    )
-    return [
-        (node.name, "name"),
-        node.text,
-        _number(node.value),
-        (_number(node.gradient), "bold"),
-        (rule, "dim"),
-    ]
+def _rule(node: Any, result: Any) -> tuple[Cell, Cell]:
+    """How the chain rule comes to a gradient: in symbols, and in numbers."""
+    if node is result:
+        return "", ""
+    ways: dict[Any, list[float]] = {}  # an operation may take it twice, as x · x does
+    for outer, local in node.received:
+        ways.setdefault(outer, []).append(local)
+    symbols = " + ".join(f"d{result}/d{outer} · d{outer}/d{node}" for outer in ways)
+    numbers = " + ".join(f"{_factor(outer.gradient)} · {_sum(ways[outer])}" for outer in ways)
+    return f"= {symbols}", (f"= {numbers}", "dim")
+
+
+def _sum(values: Sequence[float]) -> str:
+    text = " + ".join(map(_factor, values))
+    return f"({text})" if len(values) > 1 else text
 
 
 def _factor(x: float) -> str:

@@ -118,7 +118,7 @@ def _start(
     config, wanted = order()
     from nnexp.cli.live import Live
 
-    with Live(quiet, as_json) as live:
+    with Live(quiet, as_json, path) as live:
         try:
             live.run = start(wanted, out or Path("runs"), live)
         except ConfigError as error:

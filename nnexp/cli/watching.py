@@ -12,7 +12,7 @@ from nnexp.cli.curves import Curve, draw
 from nnexp.train.health import COLUMNS
 from nnexp.train.state import MemberState
 
-_EVERY = 0.5
+_EVERY = 1.0
 """Seconds between two pictures."""
 _MEMBERS = 16
 """So many members of a pack are drawn at most, evenly spaced ones."""

@@ -145,6 +145,12 @@ class Training(Spec):
         "many epochs as 5 % of the training time allow; no result changes by it",
         also=("health", "layer_statistics", "watch"),
     )
+    checks: bool = param(
+        True,
+        "before `nnexp train` begins, look at the data and the first loss, and say in a line what "
+        "was found; nothing changes by it, and training begins in any case",
+        also=("check", "sanity_checks", "preflight"),
+    )
 
     def updates(self, steps_per_epoch: int) -> int:
         """How many updates are planned."""

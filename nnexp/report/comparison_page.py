@@ -11,19 +11,26 @@ from nnexp.analysis.verdict import BETTER, EQUIVALENT, WORSE, p_text
 from nnexp.errors import count
 from nnexp.report import charts
 from nnexp.report.config_table import config_table
-from nnexp.report.html import Content, Html, card, cards, folded, join, section, table, tag
+from nnexp.report.diagnosis_page import diagnosis
+from nnexp.report.html import Content, Html, card, folded, join, pair, section, table, tag
 from nnexp.report.numbers import duration, interval, spread
-from nnexp.report.results_page import looks, origin
+from nnexp.report.results_page import looks, origin, unbroken
 
 _LOOK = {BETTER: "good", WORSE: "bad", EQUIVALENT: "good"}
+
+
+_FEW = 3
+"""Runs or groups whose scores take half the page's width."""
 
 
 def comparison(found: Comparison, results: Sequence[Result]) -> Iterator[Html]:
     """All sections about several runs or groups. results: those of the comparison, in its order."""
     yield section("Verdict", *warnings(found.warnings), _sides(found.sides), *_verdicts(found))
-    yield section("Is it fair?", _checks(found))
-    yield section("Scores", _metrics(found), _cost(found.sides))
+    scores = section("Scores", _metrics(found))
+    about = section("Is it fair?", _checks(found)), section("Cost", _cost(found.sides))
+    yield pair(scores, tag("div", *about)) if len(results) <= _FEW else join([scores, *about])
     named = {f"{s.label}: {s.name}": r for s, r in zip(found.sides, results, strict=True)}
+    yield section("Diagnosis", *(folded(name, diagnosis(result)) for name, result in named.items()))
     yield from looks(named)
     yield section("Configs", config_table(results))
     yield section(
@@ -53,9 +60,8 @@ def _verdicts(found: Comparison) -> Iterator[Html]:
     better = "higher" if found.higher_is_better else "lower"
     label = f"{found.split} {found.metric} ({better} is better)"
     rows = [(f"{p.b} − {p.a}", p.evidence.difference, p.evidence.interval) for p in found.pairs]
-    for pair in found.pairs:
-        yield _verdict(pair, found)
-    yield cards([card("Differences", charts.forest(rows, label, found.margin), note=_NOTE)])
+    drawn = card("Differences", charts.forest(rows, label, found.margin), note=_NOTE)
+    yield tag("div", *(_verdict(pair, found) for pair in found.pairs), drawn, class_="tiles two")
 
 
 _NOTE = "bar: 95 % interval; the line is no difference"
@@ -76,7 +82,7 @@ def _verdict(pair: Pair, found: Comparison) -> Html:
     return tag(
         "div",
         sentence(pair.sentence, pair.verdict),
-        table(head, rows, left=(3, 4)),
+        table(head, rows, left=(3, 4), class_="scores"),
         tag("p", "; ".join(told), class_="sub") if told else None,
         class_="verdict",
     )
@@ -127,13 +133,13 @@ def _metrics(found: Comparison) -> Html:
             rows.append([tag("b", cell) for cell in cells] if asked else cells)
     note = tag("p", "mean ± standard deviation; below it the 95 % interval", class_="sub")
     several = any(side.kind == "group" for side in found.sides)
-    return join([note if several else None, table(["", *labels], rows)])
+    return join([note if several else None, table(["", *labels], rows, class_="scores")])
 
 
 def _described(score: Mapping[str, Any]) -> Html:
     bounds = score.get("interval")
     below = [tag("br"), tag("span", interval(bounds), class_="faint")] if bounds else []
-    return tag("span", spread(score), *below)
+    return tag("span", unbroken(spread(score)), *below)
 
 
 def _cost(sides: Sequence[Side]) -> Html:
@@ -143,4 +149,4 @@ def _cost(sides: Sequence[Side]) -> Html:
         numbers = (cost.parameters, cost.epochs, cost.steps)
         written = ["–" if x is None else f"{x:,.4g}" if x < 1e4 else f"{x:,.0f}" for x in numbers]
         rows.append((side.label, duration(cost.seconds), *written))
-    return table(("cost", "time", "parameters", "epochs", "steps"), rows)
+    return table(("", "time", "parameters", "epochs", "steps"), rows)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nnexp.analysis.results import Predictions, Result
+from nnexp.analysis.results import Predictions, Result, read_rows
 from nnexp.components.optimizers.optimizer import Optimizer
 from nnexp.components.schedules import Progress, Schedule
 from nnexp.errors import DamagedRun
@@ -122,11 +119,14 @@ def _by_position(run: Result, split: str) -> Classified | None:
 
 def _classes(run: Result) -> tuple[str, ...]:
     """The names of the classes by number; () if the run does not say."""
-    stored = RunDir(run.path)
-    if not stored.preprocessing.exists():
-        return ()
-    classes = stored.read_json(stored.preprocessing).get("classes")
+    classes = stored(run).get("classes")
     return tuple(map(str, classes)) if isinstance(classes, list) else ()
+
+
+def stored(run: Result) -> Mapping[str, Any]:
+    """preprocessing.json, if the run has kept it."""
+    there = (run.path / "preprocessing.json").exists() or (run.path / "m0").is_dir()
+    return run.stored if there else {}
 
 
 def _confidence(run: Result, split: str) -> FloatArray | None:
@@ -135,22 +135,13 @@ def _confidence(run: Result, split: str) -> FloatArray | None:
     name = loss.get("name") if isinstance(loss, Mapping) else loss
     if name not in ("cross_entropy", "binary_cross_entropy"):
         return None
-    outputs = _outputs(run, split)
+    outputs = run.outputs(split)
     if not outputs.size or not np.isfinite(outputs).all():
         return None
-    if name == "binary_cross_entropy":
+    if outputs.shape[1] == 1:
         outputs = np.concatenate([np.zeros_like(outputs), outputs], 1)
     powers = np.exp(outputs - outputs.max(1, keepdims=True))
     return np.asarray(powers.max(1) / powers.sum(1))
-
-
-def _outputs(run: Result, split: str) -> FloatArray:
-    """The network's outputs `[N, K]`, which `Result.predictions` leaves out."""
-    header, rows = _rows(run, "predictions.csv")
-    columns = [i for i, name in enumerate(header) if name.startswith("output_")]
-    part = header.index("split")
-    cells = [[row[i] for i in columns] for row in rows if row[part] == split]
-    return _numbers(run, "predictions.csv", cells)
 
 
 # -- values and labels -----------------------------------------------------------------------------
@@ -185,10 +176,7 @@ def _pairs(rows: Predictions) -> tuple[FloatArray, FloatArray]:
 
 
 def _names(run: Result, columns: int) -> list[str]:
-    stored = RunDir(run.path)
-    names: Any = None
-    if stored.preprocessing.exists():
-        names = stored.read_json(stored.preprocessing).get("target_names")
+    names: Any = stored(run).get("target_names")
     if isinstance(names, list) and len(names) == columns == len(set(map(str, names))):
         return [str(name) for name in names]
     return ["target"] if columns == 1 else [f"target {i}" for i in range(columns)]
@@ -202,60 +190,52 @@ def health(result: Result) -> tuple[FloatArray, dict[str, dict[str, FloatArray]]
 
     Empty if nothing was recorded.
     """
-    cells: dict[str, dict[str, dict[float, list[float]]]] = {}
-    for run in result.runs:
-        if (run.path / HEALTH).exists():
-            for statistic, layer, epoch, x in _health_of(run):
-                cells.setdefault(statistic, {}).setdefault(layer, {}).setdefault(epoch, []).append(
-                    x
-                )
-    epochs = sorted({e for layers in cells.values() for layer in layers.values() for e in layer})
-    found = {
-        statistic: {
-            layer: np.array([_mean(by_epoch.get(epoch, ())) for epoch in epochs])
-            for layer, by_epoch in layers.items()
-        }
-        for statistic, layers in cells.items()
+    found = [_health_of(run) for run in result.runs if (run.path / HEALTH).exists()]
+    epochs = np.unique(np.concatenate([one.epochs for one in found] or [np.zeros(0)]))
+    statistics = list(dict.fromkeys(name for one in found for name in one.statistics))
+    layers = list(dict.fromkeys(name for one in found for name in one.layers))
+    place = {name: i for i, name in enumerate(layers)}
+    sums = np.zeros((len(layers), len(epochs), len(statistics)))
+    known = np.zeros_like(sums)
+    for one in found:
+        rows = np.array([place[name] for name in one.layers], np.int64)
+        times = np.searchsorted(epochs, one.epochs)
+        columns = [statistics.index(name) for name in one.statistics]
+        there = np.isfinite(one.values)
+        at = np.ix_(range(len(rows)), columns)
+        for target, values in ((sums, np.where(there, one.values, 0.0)), (known, there)):
+            spread = np.zeros((len(rows), len(statistics)))
+            spread[at] = values
+            np.add.at(target, (rows, times), spread)
+    means = np.divide(sums, known, out=np.full_like(sums, np.nan), where=known > 0)
+    return epochs, {
+        statistic: {layer: means[row, :, i] for layer, row in place.items()}
+        for i, statistic in enumerate(statistics)
     }
-    return np.array(epochs), found
 
 
-def _health_of(run: Result) -> Iterator[tuple[str, str, float, float]]:
-    header, rows = _rows(run, HEALTH)
+@dataclass(frozen=True)
+class _Health:
+    """A run's health.csv: of R rows the epoch `[R]`, the layer, and the statistics `[R, S]`."""
+
+    statistics: list[str]
+    layers: list[str]
+    epochs: FloatArray
+    values: FloatArray
+
+
+def _health_of(run: Result) -> _Health:
+    header, rows = read_rows(run.path, HEALTH)
     if not {"epoch", "layer"} <= set(header):
         raise DamagedRun(f"{run.path / HEALTH}: there is no column 'epoch' or 'layer'")
-    statistics = [i for i, name in enumerate(header) if name not in ("epoch", "layer", "step")]
-    at, layer = header.index("epoch"), header.index("layer")
-    numbers = _numbers(run, HEALTH, [[row[at], *(row[i] for i in statistics)] for row in rows])
-    for row, (epoch, *values) in zip(rows, numbers.tolist(), strict=True):
-        if math.isfinite(epoch):
-            for i, x in zip(statistics, values, strict=True):
-                yield header[i], row[layer], epoch, x
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [x for x in values if math.isfinite(x)]
-    return sum(known) / len(known) if known else math.nan
-
-
-# -- files -----------------------------------------------------------------------------------------
-
-
-def _rows(run: Result, name: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a CSV file of the run. Raises DamagedRun."""
-    text = io.StringIO(RunDir(run.path).read_text(name), newline="")
+    columns = [i for i, name in enumerate(header) if name not in ("epoch", "layer", "step")]
+    order = [header.index("epoch"), *columns]
+    cells = [[row[i] or "nan" for i in order] for row in rows]
     try:
-        rows = list(csv.reader(text, strict=True))
-    except csv.Error as error:
-        raise DamagedRun(f"{run.path / name} is not CSV: {error}") from None
-    if not rows or any(len(row) != len(rows[0]) for row in rows):
-        raise DamagedRun(f"{run.path / name} is damaged: its rows are not all of one length")
-    return rows[0], rows[1:]
-
-
-def _numbers(run: Result, name: str, cells: Sequence[Sequence[str]]) -> FloatArray:
-    """Cells as numbers, empty ones NaN. Raises DamagedRun."""
-    try:
-        return np.array([[float(x) if x else math.nan for x in row] for row in cells], np.float64)
+        numbers = np.array(cells, np.float64).reshape(len(rows), len(order))
     except ValueError as error:
-        raise DamagedRun(f"{run.path / name}: there should be a number: {error}") from None
+        raise DamagedRun(f"{run.path / HEALTH}: there should be a number: {error}") from None
+    there = np.isfinite(numbers[:, 0])
+    layer = header.index("layer")
+    layers = [row[layer] for row, is_there in zip(rows, there, strict=True) if is_there]
+    return _Health([header[i] for i in columns], layers, numbers[there, 0], numbers[there, 1:])

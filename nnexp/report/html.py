@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TypeAlias
 
-VOID = {"br", "meta", "line", "rect", "circle", "path", "polyline"}
+VOID = {"br", "meta", "img", "line", "circle", "path", "image"}
 """Elements without content; of HTML's and SVG's those that are used here."""
 
 
@@ -88,6 +88,11 @@ def cards(figures: Sequence[Html]) -> Html:
     return tag("div", *figures, class_="cards") if figures else Html("")
 
 
+def pair(*sections: Html) -> Html:
+    """Two parts of the page beside each other where there is room."""
+    return tag("div", *sections, class_="pair")
+
+
 def folded(title: str, *content: Content) -> Html:
     """What is shown when it is asked for; nothing if there is nothing."""
     inner = join(content)
@@ -128,6 +133,7 @@ p{margin:6px 0;max-width:75ch}
 .sub{overflow-wrap:anywhere}
 .good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .warning{border-left:4px solid var(--s4);padding:2px 10px}
+.look{color:var(--s4);font-weight:600}
 .verdict{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px 14px;
 margin:10px 0}
 .wide{overflow-x:auto;max-width:100%}
@@ -140,15 +146,42 @@ td.w{white-space:normal;overflow-wrap:anywhere;min-width:4em}
 td.w:first-child{overflow-wrap:normal;min-width:0}
 td.w:last-child:not(:first-child){min-width:9em}
 .config td.w{overflow-wrap:anywhere;min-width:5em}
-@media (max-width:500px){th,td{padding-right:8px}table{font-size:.8rem}}
+figure .scores th,figure .scores td{white-space:normal}
+@media (max-width:500px){th,td{padding-right:8px}table{font-size:.8rem}
+.scores th,.scores td{white-space:normal}.scores td.w:nth-child(n){min-width:0}}
 mark{background:var(--mark);color:inherit;padding:0 3px;border-radius:3px}
-pre{overflow-x:auto;font-size:.85rem}
+pre{overflow-x:auto;font-size:.85rem;margin:6px 0}
+.verdict pre{white-space:pre-wrap;overflow-wrap:anywhere}
 code{font:.95em ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 details{margin:10px 0}summary{cursor:pointer;color:var(--faint);font-size:.9rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(340px,100%),1fr));gap:14px}
-figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;
+.cards{display:grid;grid-template-columns:minmax(0,1fr);gap:14px;margin:10px 0}
+@media (min-width:680px) and (max-width:999px){
+.cards{grid-template-columns:repeat(2,minmax(0,1fr))}
+.cards>:nth-child(odd):last-child{grid-column:1/-1}}
+@media (min-width:1000px){.cards{grid-template-columns:repeat(6,minmax(0,1fr))}
+.cards>*{grid-column:span 2}
+.cards>:nth-child(3n+1):nth-last-child(2),.cards>:nth-child(3n+2):last-child,
+.cards>:nth-child(3n+1):nth-last-child(4),.cards>:nth-child(3n+2):nth-last-child(3),
+.cards>:nth-child(3n):nth-last-child(2),.cards>:nth-child(3n+1):last-child{grid-column:span 3}
+.pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:0 28px}}
+.cards>.span:nth-child(n){grid-column:1/-1}
+.tiles{columns:3 320px;column-gap:14px;margin:10px 0}
+.tiles.two{columns:2 440px}.tiles>:nth-child(n){break-inside:avoid;margin:0 0 12px}
+.small{display:grid;gap:8px;margin:6px 0;
+grid-template-columns:repeat(auto-fill,minmax(max(150px,calc(100%/var(--n) - 8px)),1fr))}
+.small svg .tick{font-size:11.5px}
+@media (max-width:679px){.small svg .tick{font-size:14px}}
+.small figure{padding:6px 8px}.small h3{font-size:.8rem;font-weight:500;margin:0}
+figure,.card{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;
 padding:10px 12px;min-width:0}
-.span{grid-column:1/-1;min-width:0}
+.card p{margin:4px 0;overflow-wrap:anywhere}
+.tile{border-left:4px solid var(--line)}.tile.is-good{border-left-color:var(--good)}
+.tile.is-look{border-left-color:var(--s4)}.tile.is-bad{border-left-color:var(--bad)}
+.tile p,.tile h3{font-size:.95rem}.tile .sub{font-size:.87rem}
+figure>svg{max-width:520px;margin:0 auto}.big>svg{min-width:760px}
+img.pixels{display:block;width:100%;max-width:620px;height:auto;margin:0 auto 6px;
+image-rendering:pixelated}
+.span{grid-column:1/-1;min-width:0}.nw{white-space:nowrap}
 svg{display:block;width:100%;height:auto;font-size:12px}
 svg text{fill:var(--ink)}svg .tick{fill:var(--faint);font-size:11px}
 svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:3px}
@@ -158,12 +191,16 @@ svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:3px}
 .curve{fill:none;stroke:var(--c,var(--ink));stroke-width:2.2;stroke-linejoin:round}
 .dash{stroke-dasharray:6 4;stroke-width:1.7}
 .thin{fill:none;stroke:var(--c,var(--ink));stroke-width:.8;opacity:.4}
+.whisker{stroke:var(--c);stroke-width:1.6;opacity:.55}
+.border{fill:none;stroke:var(--ink);stroke-width:1.6}.border.thin{stroke-width:.7;opacity:.5}
+.point{fill:var(--c);stroke:var(--card);stroke-width:.8}
 .area{fill:var(--c,var(--ink));opacity:.17}
 .dot{fill:var(--c,var(--ink));opacity:.65}.ring{fill:none;stroke:var(--s1);stroke-width:2.2}
 .legend{display:flex;flex-wrap:wrap;gap:2px 14px;font-size:.82rem;color:var(--faint)}
 .legend span{overflow-wrap:anywhere;min-width:0}
 .legend i{display:inline-block;width:20px;height:0;border-top:3px solid var(--c,var(--ink));
 margin-right:5px;vertical-align:middle}
+.legend i.dashed{border-top:2px dashed var(--c)}
 .legend i.d{border-top:2px dashed var(--faint)}.legend i.l{border-top:2px solid var(--faint)}
 .heat{font-size:.78rem;margin:6px auto 6px 0}
 .heat td,.heat th{padding:3px;text-align:center;border:0;min-width:2.15em}

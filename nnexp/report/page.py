@@ -1,8 +1,8 @@
-"""One self-contained page about a run, a group, a comparison, a sweep or an ablation."""
+"""One self-contained page about a run, a group, a comparison, a sweep, an ablation or a curve."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nnexp
@@ -47,7 +47,7 @@ def report(
     margin: float | None = None,
     split: str = "test",
 ) -> str:
-    """The page: of one run, group, sweep or ablation; or of several runs, or groups, compared.
+    """The page: of a run, group, sweep, ablation or curve; or of several runs, or groups, compared.
 
     metric, margin, split: what a comparison's verdict is about, as for `nnexp compare`.
     Raises UsageError for what can't stand on one page, RunError and DamagedRun for what can't be
@@ -86,9 +86,18 @@ def _alone(path: Path) -> str:
 
 def _swept(found: SweepDir) -> str:
     state = found.state()
+    names = [str(state.get("name") or found.path.name)]
+    told = state.get("curve")
+    if isinstance(told, Mapping):
+        from nnexp.report.curve_page import curve  # what trains curves takes long to import
+
+        about = f"Curve over {_OVER.get(told['over'], told['over'])}, {found.path}"
+        return _page(names, about, *curve(found), *sweep_page.asked(found))
     kind = "Ablation" if "ablation" in state else "Sweep"
-    about = f"{kind}, {found.path}"
-    return _page([str(state.get("name") or found.path.name)], about, *sweep_page.sweep(found))
+    return _page(names, f"{kind}, {found.path}", *sweep_page.sweep(found))
+
+
+_OVER = {"data": "the amount of data", "hidden": "the number of hidden units"}
 
 
 def _page(names: Sequence[str], about: str, *sections: Html) -> str:

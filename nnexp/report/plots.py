@@ -21,7 +21,7 @@ SUFFIXES = (".pdf", ".png", ".svg")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INK, _FAINT = "#333333", "#DDDDDD"
 _DASHES = {"train": (0, (4, 2)), "dev": "solid"}
-_LONG = 60
+LONG = 60
 """Epochs from which curves are smoothed, with the raw ones thin behind."""
 _HIGHER = ("accuracy", "auc", "exact_match", "f1", "iou", "precision", "r2", "recall", "top_k")
 _RC = {"svg.hashsalt": "nnexp", "svg.fonttype": "path", "pdf.fonttype": 42}
@@ -90,7 +90,7 @@ def _draw(axes: Any, histories: Sequence[History], metric: str, colour: str) -> 
     for split in columns:
         epoch, values = _aligned(histories, f"{split}/{metric}")
         mean = _over_members(np.nanmean, values)
-        shown = _smooth(mean) if len(epoch) >= _LONG else mean
+        shown = smooth(mean) if len(epoch) >= LONG else mean
         look = {"color": colour, "linestyle": _DASHES[split]}
         if len(values) > 1:
             low, high = (_over_members(f, values) for f in (np.nanmin, np.nanmax))
@@ -128,7 +128,7 @@ def _over_members(function: Any, values: np.ndarray) -> np.ndarray:
     return result
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Centred running mean over about a thirtieth of the curve, shorter at its ends; keeps gaps."""
     half = max(2, len(values) // 60)
     known = np.isfinite(values)

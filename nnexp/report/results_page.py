@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from nnexp.analysis.precision_recall import precision_recall
 from nnexp.analysis.results import Result
 from nnexp.analysis.scores import bounds_of
-from nnexp.errors import count
-from nnexp.report import charts, evidence
+from nnexp.errors import NnexpError, count
+from nnexp.report import charts, class_charts, evidence
 from nnexp.report.config_table import config_table
-from nnexp.report.html import Content, Html, cards, folded, join, section, table, tag
+from nnexp.report.diagnosis_page import diagnosis
+from nnexp.report.html import Content, Html, cards, folded, join, pair, section, table, tag
+from nnexp.report.inside_page import inside
+from nnexp.report.layers_page import layers
 from nnexp.report.numbers import duration, interval, spread, value
 from nnexp.stats import describe
 
@@ -27,19 +31,21 @@ Named = Mapping[str, Result]
 def one_result(result: Result) -> Iterator[Html]:
     """The sections about one run or one group."""
     yield section("Scores", scores(result), baselines(result))
+    yield section("Diagnosis", diagnosis(result))
     yield from looks({"": result})
-    yield section("Config", config_table([result]))
-    yield section("Origin", origin(result))
+    yield pair(section("Config", config_table([result])), section("Origin", origin(result)))
 
 
 def looks(named: Named) -> Iterator[Html]:
     """The pictures of one or more runs or groups."""
     histories = {name: [evidence.history(run) for run in r.runs] for name, r in named.items()}
     first = next(iter(named.values()))
-    yield section("Learning curves", *_curves(histories, str(first.summary.get("primary"))))
-    yield section("Schedule as it ran", cards(list(_courses(histories))))
+    yield section("Training", *_training(histories, str(first.summary.get("primary"))))
     found = [figure for name, r in named.items() for figure in predictions(name, r)]
-    yield section("Predictions", cards([figure for figure in found if figure]))
+    found += [figure for name, r in named.items() for figure in inside(name, r)]
+    wide = [figure for figure in found if 'class="span"' in figure[:20]]
+    beside = [figure for figure in found if figure and figure not in wide]
+    yield section("What it has learnt", cards(wide), cards(beside))
     yield section("Layers over time", *(layers(name, r) for name, r in named.items()))
 
 
@@ -63,13 +69,19 @@ def scores(result: Result) -> Html:
             cells.append(interval(_described(result, last, metric)["interval"]))
         bold = metric == primary
         rows.append([tag("b", cell) if bold else cell for cell in cells])
-    return join([table(head, rows), *_told(result)])
+    return join([table(head, rows, class_="scores"), *_told(result)])
 
 
-def _score(result: Result, part: str, metric: str) -> str:
+def _score(result: Result, part: str, metric: str) -> Html:
     if result.members:
-        return spread(_described(result, part, metric))
-    return value(result.value(part, metric))
+        return unbroken(spread(_described(result, part, metric)))
+    return tag("span", value(result.value(part, metric)))
+
+
+def unbroken(told: str) -> Html:
+    """`0.946 ± 0.012`, where a line may end before the sign only."""
+    mean, sign, sd = told.partition(" ± ")
+    return join([mean, " ", tag("span", f"± {sd}", class_="nw")] if sign else [mean])
 
 
 def _described(result: Result, part: str, metric: str) -> dict[str, Any]:
@@ -116,24 +128,23 @@ def baselines(result: Result) -> Html:
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def _curves(histories: charts.Histories, primary: str) -> list[Content]:
-    """Loss and primary metric; the others when they are asked for."""
-    columns = {c for group in histories.values() for history in group for c in history}
+def _training(histories: charts.Histories, primary: str) -> list[Content]:
+    """Loss and primary metric, then what followed a schedule; the rest when it is asked for."""
+    columns = dict.fromkeys(c for group in histories.values() for history in group for c in history)
     found = [c.partition("/")[2] for c in sorted(columns) if c.partition("/")[0] in PARTS]
     metrics = [m for m in dict.fromkeys(["loss", primary, *found]) if m in found]
     drawn = {m: charts.curves(histories, m) for m in metrics}
-    first = [drawn[m] for m in metrics if m in ("loss", primary) and drawn[m]]
-    rest = [drawn[m] for m in metrics if m not in ("loss", primary) and drawn[m]]
-    return [cards(first), folded("Other metrics", cards(rest))]
-
-
-def _courses(histories: charts.Histories) -> Iterator[Html]:
-    columns = dict.fromkeys(c for group in histories.values() for history in group for c in history)
-    for column in columns:
-        if "/" not in column and column not in ("epoch", "step"):
-            drawn = charts.course(histories, column)
-            if drawn:
-                yield drawn
+    first = [drawn[m] for m in metrics if m in ("loss", primary)]
+    rest = [drawn[m] for m in metrics if m not in ("loss", primary)]
+    moving = [c for c in columns if "/" not in c and c not in ("epoch", "step")]
+    courses = [charts.course(histories, column) for column in moving]
+    steady = [told for column in moving if (told := charts.steady(histories, column))]
+    said = f"constant: {'; '.join(steady)}" if steady else ""
+    return [
+        cards([figure for figure in (*first, *courses) if figure]),
+        tag("p", said, class_="sub") if said else None,
+        folded("Other metrics", cards([figure for figure in rest if figure])),
+    ]
 
 
 def predictions(name: str, result: Result) -> Iterator[Html]:
@@ -141,14 +152,19 @@ def predictions(name: str, result: Result) -> Iterator[Html]:
     split, runs = evidence.judged_split(result), evidence.scored(result)
     title = f"{name}: {{}} ({split})" if name else f"{{}} ({split})"
     yield from _classes(title, [evidence.classified(run, split) for run in runs])
+    yield from _found(title, result, split)
     values = [found for run in runs if (found := evidence.valued(run, split))]
-    for column in list(values[0])[:_PANELS] if values else ():
+    columns = list(values[0]) if values else []
+    for column in columns[:_PANELS]:
         target, guess = (np.concatenate([found[column][i] for found in values]) for i in (0, 1))
-        yield charts.scatter(target, guess, title.format(column), len(values))
+        both = "predicted against true" + (f" {column}" if len(columns) > 1 else "")
+        yield class_charts.scatter(target, guess, title.format(both), len(values))
+        if len(columns) == 1:
+            yield class_charts.residuals(target, guess, title.format("residuals"), len(values))
     labels = [counts for run in runs if (counts := evidence.labelled(run, split))]
     if labels:
         sums = {key: np.sum([counts[key] for counts in labels], axis=0) for key in labels[0]}
-        yield charts.by_label(sums, title.format("by label"))
+        yield class_charts.by_label(sums, title.format("by label"))
 
 
 def _classes(title: str, found: Sequence[evidence.Classified | None]) -> Iterator[Html]:
@@ -158,31 +174,23 @@ def _classes(title: str, found: Sequence[evidence.Classified | None]) -> Iterato
     if not told:
         return
     classes, counts = told[0].classes, np.sum([one.counts for one in told], axis=0)
-    heat = charts.confusion(counts, classes, title.format("confusion matrix"), len(told))
-    is_wide = 12 < len(classes) <= charts.CLASSES
+    heat = class_charts.confusion(counts, classes, title.format("confusion matrix"), len(told))
+    is_wide = 12 < len(classes) <= class_charts.CLASSES
     yield tag("div", heat, class_="span") if is_wide else heat
-    yield charts.by_class(counts, classes, title.format("by class"))
+    if len(classes) > class_charts.FEW:
+        yield class_charts.by_class(counts, classes, title.format("by class"))
     sure = [one.sureness for one in told if one.sureness is not None]
     if sure:
-        yield charts.reliability(sure, title.format("reliability"))
+        yield class_charts.reliability(sure, title.format("reliability"))
 
 
-def layers(name: str, result: Result) -> Html:
-    """Statistics of activations and gradients by layer, if they were recorded."""
-    epochs, found = evidence.health(result)
-    if not found:
-        return Html("")
-    if len(epochs) == 1:
-        return join([tag("h3", name) if name else None, charts.layer_table(epochs[0], found)])
-    drawn = [charts.layers(statistic, epochs, by_layer) for statistic, by_layer in found.items()]
-    names = list(next(iter(found.values())))
-    return join(
-        [
-            tag("h3", name) if name else None,
-            charts.layer_legend(names),
-            cards(list(filter(None, drawn))),
-        ]
-    )
+def _found(title: str, result: Result, split: str) -> Iterator[Html]:
+    """How well the second of two classes, or the only label, is found."""
+    try:
+        told = precision_recall(result, split)
+    except NnexpError:  # there are more, or there are no scores
+        return
+    yield class_charts.precision_recall(told, title.format("precision and recall"))
 
 
 # -- where it comes from ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,8 @@ COLOURS = 7
 """Colours that are told apart; beyond them they come again."""
 WIDTH, LEFT = 420.0, 64.0
 _RIGHT, _TOP, _BOTTOM = 12.0, 10.0, 40.0
+_UNNAMED = 16.0
+"""How much less room an axis takes that has no name."""
 
 
 def colour(number: int) -> str:
@@ -27,7 +29,7 @@ def colour(number: int) -> str:
 
 def blend(share: float) -> str:
     """A colour between the two ends of an ordered row: 0 is the most conspicuous."""
-    return f"--c:color-mix(in oklab,var(--to) {100 * share:.0f}%,var(--from))"
+    return f"--c:color-mix(in oklch,var(--to) {100 * share:.0f}%,var(--from))"
 
 
 def scale_of(values: Sequence[float] | FloatArray, log: bool | None = None) -> Axis:
@@ -51,8 +53,8 @@ def scale_of(values: Sequence[float] | FloatArray, log: bool | None = None) -> A
 class Chart:
     """Axes with what is drawn between them, from the back to the front.
 
-    rows, columns: places from 0 to 1 and texts, in place of the ticks of y and x. left: room for
-    the rows' texts.
+    labels: names of the axes, "" for none. rows, columns: places from 0 to 1 and texts, in place of
+    the ticks of y and x. left: room for the rows' texts.
     """
 
     def __init__(
@@ -63,10 +65,13 @@ class Chart:
         height: float = 270.0,
         rows: Sequence[tuple[float, str]] | None = None,
         columns: Sequence[tuple[float, str]] | None = None,
-        left: float = LEFT,
+        left: float | None = None,
+        width: float = WIDTH,
     ) -> None:
-        self.x, self.y, self.labels, self.left = x, y, labels, left
-        self.width, self.height = WIDTH, height
+        self.x, self.y, self.labels = x, y, labels
+        self.left = LEFT - (0 if labels[1] else _UNNAMED) if left is None else left
+        self.width, self.height = width, height
+        self.bottom = height - _BOTTOM + (0 if labels[0] else _UNNAMED)
         self.rows = y.ticks() if rows is None else rows
         self.columns = x.ticks() if columns is None else columns
         self._drawn: list[Html] = []
@@ -77,7 +82,7 @@ class Chart:
 
     def down(self, y: float) -> float:
         """Pixels from the top."""
-        return _TOP + (1.0 - self.y.at(y)) * (self.height - _TOP - _BOTTOM)
+        return _TOP + (1.0 - self.y.at(y)) * (self.bottom - _TOP)
 
     def line(
         self, x: FloatArray, y: FloatArray, class_: str, style: str | None = None, title: str = ""
@@ -109,7 +114,7 @@ class Chart:
 
     def _held(self, y: float) -> float:
         """Pixels from the top, within the axes; what a log scale has no place for is below."""
-        bottom, place = self.height - _BOTTOM, self.down(y)
+        bottom, place = self.bottom, self.down(y)
         if math.isnan(place):
             return math.nan if math.isnan(y) else bottom
         return min(max(place, _TOP), bottom)
@@ -135,12 +140,32 @@ class Chart:
                 class_=class_)
         )  # fmt: skip
 
+    def words(self, x: float, y: float, text: str, class_: str | None = None) -> None:
+        """A text beside a place."""
+        self._drawn.append(label(self.across(x) + 4, self.down(y) - 3, text, class_=class_))
+
+    def image(self, source: str, box: tuple[float, float, float, float]) -> None:
+        """Pixels over left, right, low and high. source: see `pixels.data_uri`."""
+        left, right, low, high = box
+        x, y = self.across(left), self.down(high)
+        size = {"width": self.across(right) - x, "height": self.down(low) - y}
+        self._drawn.append(tag("image", href=source, x=x, y=y, preserveAspectRatio="none", **size))
+
+    def segments(self, ends: Iterable[Sequence[float]], class_: str) -> None:
+        """Many straight lines (x, y, x, y) as one."""
+        d = "".join(
+            f"M{self.across(a):.1f} {self.down(b):.1f}L{self.across(c):.1f} {self.down(d):.1f}"
+            for a, b, c, d in ends
+        )
+        if d:
+            self._drawn.append(tag("path", d=d, class_=class_))
+
     def draw(self, title: str) -> Html:
         """The whole picture. title: what it shows, for those who can't see it."""
         return picture((self.width, self.height), title, *self._frame(), *self._drawn)
 
     def _frame(self) -> Iterator[Html]:
-        bottom, right = self.height - _BOTTOM, self.width - _RIGHT
+        bottom, right = self.bottom, self.width - _RIGHT
         for place, words in self.rows:
             y = _TOP + (1.0 - place) * (bottom - _TOP)
             yield tag("line", x1=self.left, x2=right, y1=y, y2=y, class_="grid")
@@ -150,10 +175,12 @@ class Chart:
             yield tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis")
             yield label(x, bottom + 16, shortened(words, 12), "middle", "tick")
         yield tag("path", d=f"M{self.left} {_TOP}V{bottom}H{right}", class_="axis")
-        yield label((self.left + right) / 2, self.height - 6, self.labels[0], "middle")
-        middle = (_TOP + bottom) / 2
-        turned = f"rotate(-90 12 {middle:.1f})"
-        yield label(12, middle, self.labels[1], "middle", transform=turned)
+        if self.labels[0]:
+            yield label((self.left + right) / 2, self.height - 6, self.labels[0], "middle")
+        if self.labels[1]:
+            middle = (_TOP + bottom) / 2
+            turned = f"rotate(-90 12 {middle:.1f})"
+            yield label(12, middle, self.labels[1], "middle", transform=turned)
 
 
 def picture(size: tuple[float, float], title: str, *content: Content) -> Html:

@@ -12,7 +12,7 @@ from nnexp.errors import DamagedRun, count
 from nnexp.report import charts
 from nnexp.report.ablation import p_cell
 from nnexp.report.comparison_page import sentence, warnings
-from nnexp.report.html import Content, Html, card, cards, folded, join, section, table, tag
+from nnexp.report.html import Content, Html, card, cards, folded, join, pair, section, table, tag
 from nnexp.report.numbers import interval, spread, value
 from nnexp.report.svg import Chart, blend, label, picture, shortened
 from nnexp.report.sweep_table import Axis, axis_of, number
@@ -24,6 +24,8 @@ _ASIDE = ("trial", "state", "sd", "epochs", "seconds")
 _TOP = 10
 """Trials in the table."""
 _THICK = 5
+_NARROW = 2
+"""Keys up to which trials take half the page's width."""
 _LINES = 400
 """Trials that are drawn, the best ones."""
 _ABSENT = -0.08
@@ -45,10 +47,9 @@ def sweep(found: SweepDir) -> Iterator[Html]:
     """All sections about a sweep; of arms each one's, and who won."""
     state = found.state()
     summary = found.read(found.summary) if found.summary.is_file() else {}
-    asked = state.get("ablation")
-    if isinstance(asked, Mapping):
+    if isinstance(state.get("ablation"), Mapping):
         yield from _ablation(summary)
-        yield section("Config", _file(found))
+        yield from asked(found)
         return
     if state.get("status") != "finished":
         yield tag("p", f"The sweep is {state.get('status')}.", class_="warning")
@@ -62,7 +63,7 @@ def sweep(found: SweepDir) -> Iterator[Html]:
             told = home.read(home.summary) if home.summary.is_file() else {}
             yield from _searched(home, state, told, f"{arm}: ")
     yield section("What was searched", _domains(state["sweep"]["search"]))
-    yield section("Config", _file(found))
+    yield from asked(found)
 
 
 # -- a search --------------------------------------------------------------------------------------
@@ -86,11 +87,14 @@ def _searched(
         total = sum(row["state"] == word for row in rows)
         told += [f"{total} {word}"] if total else []
     line = tag("p", f"{count(len(rows), 'trial')}: {', '.join(told)}", class_="sub")
-    yield section(_title(name, "best trials"), line, _best(search), _winner(summary))
+    is_wide = len(search.axes) > _NARROW
+    tables = [_best(search), _winner(summary)]
+    yield section(_title(name, "best trials"), line, *(tables if is_wide else [pair(*tables)]))
     if search.good:
         drawn = card("", tag("div", parallel(search), class_="wide", tabindex="0"), note=_LINES_ARE)
-        yield section(_title(name, "trials"), drawn)
-        yield section(_title(name, "what mattered"), charts.bars(shares), slices(search, shares))
+        yield section(_title(name, "trials"), drawn if is_wide else None)
+        shown = [*([] if is_wide else [drawn]), *slices(search, shares)]
+        yield section(_title(name, "what mattered"), charts.bars(shares), cards(shown))
 
 
 def _title(arm: str, words: str) -> str:
@@ -168,8 +172,12 @@ def _tuned(found: Any, arms: Sequence[str]) -> Html:
         "Tuned against tuned",
         tag("p", ", ".join(names), class_="sub"),
         *warnings(found["warnings"]),
-        *(tag("div", sentence(p["sentence"], p["verdict"]), class_="verdict") for p in pairs),
-        cards([card("Differences", drawn)]),
+        tag(
+            "div",
+            *(tag("div", sentence(p["sentence"], p["verdict"]), class_="verdict") for p in pairs),
+            card("Differences", drawn),
+            class_="tiles two",
+        ),
     )
 
 
@@ -210,10 +218,10 @@ def parallel(search: Search) -> Html:
             y = top + (1 - place) * height
             drawn.append(label(x + 5, y + 4, shortened(words, 14), class_="tick halo"))
     whole = picture(size, "trials over the searched keys", *drawn)
-    return tag("div", whole, style=f"min-width:{size[0]:.0f}px")
+    return tag("div", whole, style=f"min-width:{size[0]:.0f}px;max-width:{1.5 * size[0]:.0f}px")
 
 
-def slices(search: Search, shares: Mapping[str, float]) -> Html:
+def slices(search: Search, shares: Mapping[str, float]) -> list[Html]:
     """The score against each key, those that mattered most first."""
     low, high = search.score.low, search.score.high
     room = 0.06 * (high - low) or 0.5
@@ -238,7 +246,7 @@ def slices(search: Search, shares: Mapping[str, float]) -> Html:
                     chart.dot(place, y, "ring", 6)
         share = f" ({shares[axis.key]:.0%})" if axis.key in shares else ""
         drawn.append(card(axis.key + share, chart.draw(f"{search.metric} against {axis.key}")))
-    return cards(drawn)
+    return drawn
 
 
 # -- what was asked --------------------------------------------------------------------------------
@@ -264,11 +272,11 @@ def _option(option: Any) -> str:
     return str(option.get("name", option)) if isinstance(option, Mapping) else str(option)
 
 
-def _file(found: SweepDir) -> Html:
+def asked(found: SweepDir) -> Iterator[Html]:
     """The config as it was written."""
-    if not found.config.is_file():
-        return Html("")
-    return folded("as written", tag("pre", tag("code", RunDir(found.path).read_text(found.config))))
+    if found.config.is_file():
+        text = RunDir(found.path).read_text(found.config)
+        yield section("Config", folded("as written", tag("pre", tag("code", text))))
 
 
 # -- an ablation -----------------------------------------------------------------------------------
@@ -297,8 +305,7 @@ def _ablation(summary: Mapping[str, Any]) -> Iterator[Html]:
     yield section(
         "What each part contributes",
         tag("p", f"{metric}, with − without; {better} is better", class_="sub"),
-        table(head, rows, left=(0, 4)),
-        cards([card("Effects", drawn, note="bar: 95 % interval")]),
+        pair(table(head, rows, left=(0, 4)), card("Effects", drawn, note="bar: 95 % interval")),
         join(tag("p", text, class_="sub") for text in summary["notes"]),
     )
     cells = [(cell["label"], spread(cell["score"])) for cell in summary["cells"]]

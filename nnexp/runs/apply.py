@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from nnexp.components.datasets import Dataset
 from nnexp.components.table import Table
 from nnexp.data.prepare import Pipeline, Prepared
-from nnexp.errors import UsageError
+from nnexp.errors import UsageError, nearest
 from nnexp.lazy import torch
 from nnexp.runs.plan import read_experiment
 from nnexp.runs.score import NEEDED, network, on_data, read_pipeline, usable_members
@@ -33,6 +34,7 @@ class Answers:
     the target's units `[M, N, K]`. probabilities: `[M, N, K]` of classes or labels; None for
     values, and for a loss that gives none.
     notes: what is unusual about the examples.
+    thresholds: by class (of two) or label its number and where its probability is enough for it.
     """
 
     ids: np.ndarray
@@ -41,6 +43,7 @@ class Answers:
     predictions: np.ndarray
     probabilities: np.ndarray | None
     notes: list[str]
+    thresholds: Mapping[int, float] = field(default_factory=dict)
 
 
 def apply_run(path: Path, data: Path | Dataset, device: str | None = None) -> Answers:
@@ -84,6 +87,41 @@ def apply_run(path: Path, data: Path | Dataset, device: str | None = None) -> An
         np.stack(probabilities) if probabilities else None,
         notes,
     )
+
+
+def at_thresholds(answers: Answers, thresholds: Mapping[str, float]) -> Answers:
+    """The same answers, with a class of two, or a label, said where its probability reaches a
+    threshold. "" as a name: the second class, or the only label.
+
+    Raises UsageError where there is no such thing.
+    """
+    names, p = answers.names, answers.probabilities
+    is_labels = answers.task == "multilabel"
+    if p is None:
+        raise UsageError("--threshold: the run gives no probabilities (its loss has none)")
+    if not is_labels and len(names) != 2:
+        raise UsageError(f"--threshold: is for two classes or labels; there are {len(names)}")
+    places: dict[int, float] = {}
+    for name, threshold in thresholds.items():
+        if not name and is_labels and len(names) > 1:
+            raise UsageError(f"--threshold: say for which label, such as {names[0]}={threshold:g}")
+        if name and name not in names:
+            close = nearest(name, names)
+            hint = f"; did you mean {close}?" if close else ""
+            raise UsageError(
+                f"--threshold: there is no {name} (there are: {', '.join(names)}){hint}"
+            )
+        places[names.index(name) if name else len(names) - 1] = threshold
+    if not is_labels and len(places) > 1:
+        raise UsageError("--threshold: of two classes one has it, and the rest are the other's")
+    predictions = answers.predictions.copy()
+    for place, threshold in places.items():
+        said = p[:, :, place] >= threshold
+        if is_labels:
+            predictions[:, :, place] = said
+        else:
+            predictions = np.where(said, place, 1 - place)
+    return replace(answers, predictions=predictions, thresholds=places)
 
 
 def _prepared(pipeline: Pipeline, table: Table) -> Prepared:

@@ -42,6 +42,10 @@ class Reporter:
     def note(self, text: str) -> None:
         """Something that the user should know."""
 
+    def begins(self, plan: Plan, pack: Pack, now: TrainState) -> str:
+        """The first pack is about to be trained; what the log is to say of it, "" for nothing."""
+        return ""
+
     def started(self, run: RunDir, pack: Pack, number: int, packs: int) -> None:
         """A pack begins (or goes on)."""
 
@@ -208,13 +212,16 @@ class Execution:
             stopped=self._stopped,
             note=self._note,
             log=self._log,
-            begun=lambda pack, _: self.reporter.started(
-                self.run, pack, number, len(self.plan.packs)
-            ),
+            begun=lambda pack, now: self._begun(pack, now, number),
             epoch=self.reporter.epoch,
         )
         now, trained = course.go(device, watch)
         return pack, now, course.seconds, trained
+
+    def _begun(self, pack: Pack, now: TrainState, number: int) -> None:
+        if number == 0 and (text := self.reporter.begins(self.plan, pack, now)):
+            self._log(text)
+        self.reporter.started(self.run, pack, number, len(self.plan.packs))
 
     def _baselines(self) -> list[dict[str, Any]]:
         """Of each split the baselines' scores, by name."""

@@ -2,12 +2,14 @@
 
 A column of the data as they were read is shuffled among the examples of a split, before any
 preprocessing, so that text which becomes many inputs is still one column. What the network knows
-from another, correlated column as well is not missed: both may then look unimportant.
+from another, correlated column as well is not missed: both may then look unimportant. So columns of
+numbers that are correlated are shuffled together as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ from nnexp.stats import FloatArray, describe
 from nnexp.train.loop import Pack
 
 MOST_REPEATS = 1000
+CORRELATED = 0.8
+"""Columns with rank correlations, up to the sign, of this and more tell much the same."""
+MOST_COLUMNS, MOST_ROWS = 500, 5000
+"""So many numeric columns at most are held against each other, on so many examples."""
 SHUFFLES = 101
 """A purpose of random numbers beside those of `streams`."""
 
@@ -40,6 +46,7 @@ class Importance:
 
     scores: the metric of each member as it is, `[M]`. drops: `[M, columns, repeats]`.
     examples: how many examples were scored.
+    groups: columns that are correlated; group_drops: likewise for each, shuffled together.
     """
 
     path: Path
@@ -50,6 +57,8 @@ class Importance:
     drops: FloatArray
     examples: int
     notes: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    group_drops: FloatArray
 
     @property
     def over(self) -> str:
@@ -61,10 +70,18 @@ class Importance:
 
         Over the repeats of a single run; over the members' means of a group.
         """
-        each = self.drops.mean(axis=2) if len(self.scores) > 1 else self.drops[0].T
-        means = each.mean(axis=0)
-        order = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable")
-        return {self.columns[k]: describe(each[:, k].tolist()) for k in order}
+        described = self._described(self.drops)
+        order = sorted(range(len(described)), key=lambda k: _rank(described[k]))
+        return {self.columns[k]: described[k] for k in order}
+
+    def described_groups(self) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+        """The same for each group of correlated columns."""
+        found = zip(self.groups, self._described(self.group_drops), strict=True)
+        return sorted(found, key=lambda entry: _rank(entry[1]))
+
+    def _described(self, drops: FloatArray) -> list[dict[str, Any]]:
+        each = drops.mean(axis=2).T if len(self.scores) > 1 else drops[0]
+        return [describe(values.tolist()) for values in each]
 
     def to_json(self) -> dict[str, Any]:
         columns = [{"column": name, **told} for name, told in self.described().items()]
@@ -77,8 +94,14 @@ class Importance:
             "repeats": self.drops.shape[2],
             "over": self.over,
             "columns": columns,
+            "correlated": [{"columns": c, **told} for c, told in self.described_groups()],
             "notes": self.notes,
         }
+
+
+def _rank(told: Mapping[str, Any]) -> float:
+    """Largest mean first; what has none last."""
+    return math.inf if told["mean"] is None else -float(told["mean"])
 
 
 def importance(
@@ -101,23 +124,53 @@ def importance(
     if committee(RunDir(path)):
         members = [RunDir(path)]
     scores, drops = [], []
+    groups: tuple[tuple[str, ...], ...] = ()
     tables: dict[str, Table] = {}
     for number, run in enumerate(members):
         model = _opened(run, split, metric, data_root, tables)
+        if number == 0:
+            groups = correlated(model.features)
         base, orders = model.score(model.features), shuffles(len(model.features), repeats)
+        asked = [*((column,) for column in model.columns), *groups]
         found = []
-        for column in model.columns:
-            others = [model.score(shuffled(model.features, column, order)) for order in orders]
+        for columns in asked:
+            others = [model.score(shuffled(model.features, columns, order)) for order in orders]
             found.append(model.sign * (base - np.array(others)))
             if shown is not None:
-                whole = len(model.columns)
-                shown(number * whole + len(found), whole * len(members))
+                shown(number * len(asked) + len(found), len(asked) * len(members))
         scores.append(base)
         drops.append(found)
         notes += [note for note in model.notes if note not in notes]
-    name, examples = model.metric.component, len(model.features)
-    values = np.array(scores), np.array(drops)
-    return Importance(path, split, name, model.columns, *values, examples, tuple(notes))
+    each, count = np.array(drops), len(model.columns)
+    return Importance(
+        path,
+        split,
+        model.metric.component,
+        model.columns,
+        np.array(scores),
+        each[:, :count],
+        len(model.features),
+        tuple(notes),
+        groups,
+        each[:, count:],
+    )
+
+
+def correlated(features: Features) -> tuple[tuple[str, ...], ...]:
+    """Numeric columns in groups of two and more, each correlated with all others of its group."""
+    if not 1 < len(features.names) <= MOST_COLUMNS or len(features) < 3:
+        return ()
+    import pandas as pd
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    table = pd.DataFrame(np.asarray(features.numeric[:MOST_ROWS], np.float64))
+    apart = 1.0 - np.abs(np.nan_to_num(table.corr(method="spearman").to_numpy()))
+    np.fill_diagonal(apart, 0.0)
+    tree = linkage(squareform(np.maximum(apart, 0.0), checks=False), "complete")
+    homes = fcluster(tree, 1.0 - CORRELATED, "distance")
+    sets = [np.flatnonzero(homes == home) for home in dict.fromkeys(homes)]
+    return tuple(tuple(features.names[k] for k in one) for one in sets if len(one) > 1)
 
 
 def shuffles(examples: int, repeats: int) -> list[np.ndarray]:
@@ -127,17 +180,21 @@ def shuffles(examples: int, repeats: int) -> list[np.ndarray]:
     ]
 
 
-def shuffled(features: Features, column: str, order: np.ndarray) -> Features:
-    """The same examples with one column in another order."""
-    if column in features.names:
+def shuffled(features: Features, columns: Collection[str], order: np.ndarray) -> Features:
+    """The same examples with some columns, together, in another order."""
+    numbers = [features.names.index(name) for name in columns if name in features.names]
+    texts = [
+        features.categorical_names.index(name) for name in columns if name not in features.names
+    ]
+    if numbers:
         numeric = np.array(features.numeric[:])
-        place = features.names.index(column)
-        numeric[:, place] = numeric[order, place]
-        return replace(features, numeric=numeric)
-    categorical = features.categorical.copy()
-    place = features.categorical_names.index(column)
-    categorical[:, place] = categorical[order, place]
-    return replace(features, categorical=categorical)
+        numeric[:, numbers] = numeric[order][:, numbers]
+        features = replace(features, numeric=numeric)
+    if texts:
+        categorical = features.categorical.copy()
+        categorical[:, texts] = categorical[order][:, texts]
+        features = replace(features, categorical=categorical)
+    return features
 
 
 # -- a run that can be asked -----------------------------------------------------------------------
@@ -193,7 +250,10 @@ def _opened(
         home.verify(NEEDED)
     experiment, pipeline = read_experiment(run), read_pipeline(homes[0])
     if experiment.task in ("words", "dense") or len(pipeline.shape) != 1:
-        raise UsageError(f"{run.path}: importance is for runs on tables, column by column")
+        what = {"words": "words in a text", "dense": "answered pixel by pixel or token by token"}
+        shape = "examples of shape " + " × ".join(map(str, pipeline.shape))
+        kind = what.get(str(experiment.task), shape)
+        raise UsageError(f"{run.path}: importance is for columns of a table; its data are {kind}")
     chosen = _metric(experiment, metric)
     experiment = relocated(experiment, data_root) if data_root is not None else experiment
     source = experiment.data.source.knowing(pipeline.classes or ())

@@ -19,7 +19,14 @@ from nnexp.train.health import COLUMNS
 from nnexp.train.loop import Pack
 from nnexp.train.state import MemberState, TrainState
 
-_CHANGEABLE = ("epochs", "checkpoint_seconds", "device", "tensorboard", "record_health")
+_CHANGEABLE = (
+    "epochs",
+    "checkpoint_seconds",
+    "device",
+    "tensorboard",
+    "record_health",
+    "checks",
+)
 """Keys of `training` that a resume may change."""
 
 
@@ -65,6 +72,9 @@ def restore(
         fits = False
     if not fits or _kinds(loaded.tensors) != expected:
         raise DamagedRun(f"{path} is damaged: it does not hold the state of this run")
+    for member in loaded.state["members"]:
+        for row in member.get("health", []):
+            row += [None] * (len(COLUMNS) - len(row))
     return TrainState.from_parts(loaded.tensors, loaded.state, device), seconds
 
 
@@ -81,9 +91,9 @@ def _like(state: dict[str, Any], start: dict[str, Any]) -> bool:
 
 
 def _is_health(row: list[Any]) -> bool:
-    """Whether it is one layer's row of health.csv."""
+    """Whether it is one layer's row of health.csv; columns at the right may be newer than it."""
     return (
-        len(row) == len(COLUMNS)
+        3 < len(row) <= len(COLUMNS)
         and type(row[0]) is int
         and type(row[1]) is int
         and isinstance(row[2], str)

@@ -448,7 +448,10 @@ def command_of(sweep: Path) -> str:
 def _sweep(path: Path) -> str:
     """What to take instead of a sweep."""
     if command_of(path) == "ablate":
-        return f"{path} is an ablation, not a run: take one of its groups, such as {path}/cells/all"
+        whole = (path / "cells" / "all").is_dir()
+        kind = "an ablation" if whole else "a curve"
+        group = "all" if whole else min(home.name for home in path.glob("cells/*"))
+        return f"{path} is {kind}, not a run: take one of its groups, such as {path}/cells/{group}"
     names = {"best": "its best config's run", "winner": "the same on fresh seeds"}
     homes = [path, *sorted(path.glob("arms/*"))]
     there = {name: [home for home in homes if (home / name / MANIFEST).is_file()] for name in names}

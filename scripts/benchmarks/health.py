@@ -21,14 +21,17 @@ _WHAT = "recording health, of the time of all else in training"
 _CNN = {"name": "cnn", "channels": [8, 16], "hidden": [32]}
 _SMALL: dict[str, Any] = {"name": "mlp", "hidden": [16]}
 _DEEP: dict[str, Any] = {"name": "mlp", "hidden": [128, 64], "batch_norm": True, "dropout": 0.1}
+_TALL: dict[str, Any] = {"name": "mlp", "hidden": [16] * 60}
 _CASES: dict[str, tuple[Any, tuple[int, ...], int, int, int]] = {
     "MLP 4-16-3, 90 examples, batch 16": (_SMALL, (4,), 90, 16, 1),
     "the same, 20 models": (_SMALL, (4,), 90, 16, 20),
+    "the same, batch 90": (_SMALL, (4,), 90, 90, 1),
+    "MLP of 60 layers of 16, 1078 examples, batch 64": (_TALL, (16,), 1078, 64, 1),
     "MLP 64-128-64-10 with batch norm, 1078 examples, batch 64": (_DEEP, (64,), 1078, 64, 1),
-    "the same, batch 8": (_DEEP, (64,), 1078, 8, 1),
-    "the same, batch 1078": (_DEEP, (64,), 1078, 1078, 1),
+    "the same, batches of 8": (_DEEP, (64,), 1078, 8, 1),
+    "the same, batches of 1078": (_DEEP, (64,), 1078, 1078, 1),
     "CNN on 8 × 8 pixels, 1078 examples, batch 64": (_CNN, (1, 8, 8), 1078, 64, 1),
-    "the same, batch 8 ": (_CNN, (1, 8, 8), 1078, 8, 1),
+    "the same, batch 8": (_CNN, (1, 8, 8), 1078, 8, 1),
 }
 
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from scipy.stats import ttest_ind
 
 from nnexp.analysis import bias_variance as bv
 from nnexp.analysis.calibrated import calibrate, calibration_error, fit_temperature
-from nnexp.analysis.curves import FLAT, IMPROVING, WORSENING, direction, onset, smoothed, trend
+from nnexp.analysis.curves import IMPROVING, onset
 from nnexp.analysis.diagnosis import Diagnosis, diagnose
 from nnexp.analysis.remark import Remark
 from nnexp.errors import DamagedRun, UsageError
@@ -103,8 +104,33 @@ def test_what_people_reach_takes_the_bias_away(run: Write) -> None:
     assert found.numbers["best_possible_source"] == "as given"
 
 
-@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
-def test_a_best_possible_error_that_is_none(run: Write, value: float) -> None:
+@pytest.mark.parametrize("given", ["2%", " 2 % ", "0.02", 0.02])
+def test_the_best_possible_error_as_a_share_or_per_cent(run: Write, given: str | float) -> None:
+    found = remark(diagnose(run("a", **errors(0.1, 0.1)), given), bv.TOPIC)
+    assert found.numbers["best_possible"] == pytest.approx(0.02)
+
+
+def test_a_share_above_1_is_none(run: Write) -> None:
+    with pytest.raises(UsageError, match=r"a share \(1 − accuracy\), from 0 to 1 or with %"):
+        diagnose(run("a", **errors(0.1, 0.1)), "5")
+
+
+def test_the_interval_of_a_gap_is_welchs(run: Write) -> None:
+    path = run("a", **errors(0.05, 0.11))
+    low, high = remark(diagnose(path), bv.TOPIC).numbers["variance_interval"]
+    train, dev = np.arange(10_000) < 500, np.arange(1000) < 110
+    expected = ttest_ind(dev.astype(float), train.astype(float), equal_var=False)
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval()), rel=1e-3)
+
+
+def test_no_better_than_guessing(run: Write) -> None:
+    found = diagnose(run("a", **errors(0.66, 0.7)))  # of three classes
+    assert remark(found, bv.TOPIC).verdict == bv.GUESSING
+    assert found.next.command.startswith("nnexp check ")
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "few", "-2%", ""])
+def test_a_best_possible_error_that_is_none(run: Write, value: float | str) -> None:
     with pytest.raises(UsageError, match="--best-possible: should be an error of 0 or more"):
         diagnose(run("a", **errors(0.1, 0.1)), value)
 
@@ -141,7 +167,12 @@ def test_a_regression_is_held_against_the_mean_of_its_targets(run: Write) -> Non
     found = diagnose(run("a", table, {"rmse": rmse}, dev={"rmse": rmse}, **summary))
     told = remark(found, bv.TOPIC)
     assert told.verdict == bv.HIGH_VARIANCE
-    assert told.numbers["high_from"] == pytest.approx(0.02 * target.std())
+    unexplained = (off**2).mean() / target.var()
+    assert told.numbers["dev_error"] == pytest.approx(unexplained)
+    assert told.numbers["train_error"] == pytest.approx((0.01 / target.std()) ** 2)
+    assert f"rmse {rmse:.4g}" in told.text
+    best = remark(diagnose(found.path, rmse), bv.TOPIC)  # in the target's units
+    assert best.numbers["best_possible"] == pytest.approx(unexplained)
     assert all(one.topic != "calibration" for one in found.remarks)
 
 
@@ -189,38 +220,43 @@ def test_overfitting_began_where_it_was_planted(run: Write, lowest: int) -> None
     assert "early_stopping" in told.advice
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_noise_alone_is_no_overfitting(seed: int) -> None:
-    noise = np.random.default_rng(seed).normal(0, 0.02, 100)
-    assert not onset(EPOCHS, FALLING, FALLING + 0.1 + noise).overfits
-    assert not onset(EPOCHS, FALLING, 0.5 + noise).overfits
+def test_the_advice_on_overfitting_does_not_contradict_itself(run: Write) -> None:
+    dev = np.concatenate([u_curve(30), np.linspace(0.9, 0.7, 40)])  # falls again, far too late
+    path = run("a", **errors(0.15, 0.3))
+    write_history(path, train_loss=np.exp(-np.arange(140) / 40), dev_loss=dev)
+    found = diagnose(path)
+    assert remark(found, "overfitting").verdict.startswith("began at epoch")
+    told = remark(found, "progress at the end")
+    assert (told.verdict, told.advice) == ("past its best", "")
+    assert "longer" not in " ".join(one.advice for one in found.remarks)
+    assert remark(found, bv.TOPIC).advice.startswith("Keep the best weights first")
+    assert found.next.text == "Keep the best weights"
+    assert "training.early_stopping={monitor: dev/loss, patience: 10}" in found.next.command
 
 
-def test_a_rise_of_both_losses_is_no_overfitting() -> None:
-    assert not onset(EPOCHS, u_curve(50), u_curve(50)).overfits
+def test_what_early_stopping_kept_is_the_best(run: Write) -> None:
+    path = run("a", **errors(0.0, 0.01), config={"training": {"early_stopping": {"patience": 5}}})
+    write_history(path, train_loss=FALLING, dev_loss=u_curve(30))
+    found = diagnose(path)
+    told = remark(found, "overfitting")
+    assert (told.grade, told.advice) == ("good", "")
+    assert found.next.command == f"nnexp eval {path}"
 
 
-def test_smoothing_is_a_moving_average() -> None:
-    values = np.random.default_rng(0).normal(size=30)
-    expected = [values[i : i + 5].mean() for i in range(26)]
-    np.testing.assert_allclose(smoothed(values, 5), expected)
+def test_what_early_stopping_ended_is_not_trained_longer(run: Write) -> None:
+    """Though the training loss still fell."""
+    training = {"early_stopping": {"patience": 5}}
+    for stopping, expected in ((training, "Take a network"), ({}, "Bias first. Train longer")):
+        path = run(str(len(stopping)), **errors(0.15, 0.3), config={"training": stopping})
+        write_history(path, train_loss=FALLING, dev_loss=0.5 + 0 * FALLING)
+        assert expected in remark(diagnose(path), bv.TOPIC).advice
 
 
-def test_a_trend_is_the_least_squares_line() -> None:
-    values = np.random.default_rng(0).normal(size=80)
-    slope, level = np.polyfit(np.arange(20), values[-20:], 1)
-    found = trend(values)
-    assert found.epochs == 20
-    assert found.change == pytest.approx(19 * slope)
-    left = values[-20:] - level - slope * np.arange(20)
-    assert found.spread == pytest.approx(math.sqrt((left**2).sum() / 18))
-
-
-def test_directions_at_the_end() -> None:
-    assert direction(FALLING) == IMPROVING
-    assert direction(EPOCHS) == WORSENING
-    assert direction(np.ones(40)) == FLAT
-    assert direction(1 - 1e-6 * EPOCHS) == FLAT  # sure, but of no account
+def test_little_is_gained_where_all_is_well(run: Write) -> None:
+    path = write_history(run("a", **errors(0.0, 0.01)), train_loss=FALLING, dev_loss=FALLING)
+    found = diagnose(path)
+    assert remark(found, "progress at the end").verdict == IMPROVING
+    assert found.next.command == f"nnexp eval {path}"
 
 
 def test_a_training_that_was_not_over_should_go_on(run: Write) -> None:
@@ -228,14 +264,23 @@ def test_a_training_that_was_not_over_should_go_on(run: Write) -> None:
     found = diagnose(path)
     told = remark(found, "progress at the end")
     assert told.verdict == IMPROVING
-    assert told.advice == f"Train longer: nnexp train --resume {path} --epochs 200"
-    assert remark(found, bv.TOPIC).advice.startswith("Train longer first")
+    assert told.advice == "Train longer: --set training.epochs=200"
+    assert remark(found, bv.TOPIC).advice == told.advice
+    assert found.next.command == f"nnexp train {path}/resolved.yaml --set training.epochs=200"
+    (path / "checkpoint").mkdir()
+    assert diagnose(path).next.command == f"nnexp train --resume {path} --epochs 200"
 
 
 def test_a_rate_that_had_run_out_needs_a_new_training(run: Write) -> None:
     path = run("a", **errors(0.15, 0.16))
     write_history(path, lr=np.linspace(0.1, 0, 100), train_loss=FALLING, dev_loss=FALLING)
-    assert "train anew" in remark(diagnose(path), "progress at the end").advice
+    told = remark(diagnose(path), "progress at the end")
+    assert "--set schedule=cosine --set training.epochs=200" in told.advice
+    path = run("b", **errors(0.15, 0.16), config={"schedule": {"name": "one_cycle"}})
+    write_history(path, lr=np.linspace(0.1, 0, 100), train_loss=FALLING, dev_loss=FALLING)
+    (path / "checkpoint").mkdir()  # such a schedule can't be gone on with
+    told = remark(diagnose(path), "progress at the end")
+    assert told.advice == "Train anew on a longer schedule: --set training.epochs=200"
 
 
 def test_the_last_epochs_of_the_metric(run: Write) -> None:
@@ -256,7 +301,10 @@ def test_the_last_epochs_of_the_metric(run: Write) -> None:
 def test_too_few_epochs_tell_nothing(run: Write) -> None:
     found = diagnose(run("a", **errors(0.1, 0.1)))
     for topic in ("overfitting", "progress at the end", "noise at the end"):
-        assert remark(found, topic).grade == "unknown"
+        told = remark(found, topic)
+        assert told.grade == "unknown"
+        assert "2 epochs are recorded" in told.text
+        assert told.advice == "Train longer: --set training.epochs=6"
 
 
 # -- examples and classes --------------------------------------------------------------------------
@@ -339,6 +387,20 @@ def test_calibration_error_is_the_sum_over_bins() -> None:
     assert calibration_error(confidence, right) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("count", "spread"), [(60, 0.5), (360, 2.0), (360, 5.0)])
+def test_the_calibration_error_by_chance(count: int, spread: float) -> None:
+    """Against classes drawn by the very probabilities; and such are hardly ever found wrong."""
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(0, spread, (count, 10))
+    chances = softmax(outputs, axis=1).cumsum(axis=1)
+    found = []
+    for _ in range(300):
+        drawn = (chances > rng.random((count, 1))).argmax(axis=1)
+        found.append(calibrate(outputs, (outputs.argmax(1) == drawn).astype(float), None))
+    assert found[0].by_chance == pytest.approx(np.mean([one.ece for one in found]), rel=0.06)
+    assert np.mean([one.verdict == "calibrated" for one in found]) >= 0.92
+
+
 def test_one_output_is_yes_against_no() -> None:
     outputs, target = np.array([[2.0], [-1.0], [0.5]]), np.array([1.0, 0.0, 0.0])
     pair = np.hstack([np.zeros((3, 1)), outputs])
@@ -401,9 +463,10 @@ def test_unhealthy_layers(run: Write, planted: dict[str, float], verdict: str, l
 def test_health_that_is_none(run: Write) -> None:
     path = run("a", **errors(0.1, 0.11))
     assert all(one.topic != "layers" for one in diagnose(path).remarks)
-    (path / "health.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DamagedRun, match="columns epoch and layer"):
-        diagnose(path)
+    for damaged in ("a,b\n1,2\n", "epoch,layer\nnan,1.linear\n", "epoch,layer\n,1.linear\n"):
+        (path / "health.csv").write_text(damaged)
+        with pytest.raises(DamagedRun, match="columns epoch, a number, and layer"):
+            diagnose(path)
 
 
 def test_a_diverged_run_says_how_to_go_on(run: Write) -> None:
@@ -412,6 +475,7 @@ def test_a_diverged_run_says_how_to_go_on(run: Write) -> None:
     path = run(
         "a", rows(0.1), nothing, config=config, manifest={"status": "diverged"}, status="diverged"
     )
-    (told,) = diagnose(path).remarks
+    found = diagnose(path)
+    (told,) = found.remarks
     assert told.topic == "divergence"
-    assert "--set optimizer.lr=1," in told.advice
+    assert found.next.command == f"nnexp train {path}/resolved.yaml --set optimizer.lr=1"

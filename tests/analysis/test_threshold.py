@@ -21,7 +21,8 @@ from sklearn.metrics import (
     precision_recall_curve,
 )
 
-from nnexp.analysis.threshold import METRICS, Scored, _best, _counts, curve, tune
+from nnexp.analysis.precision_recall import Curve, Scored
+from nnexp.analysis.threshold import METRICS, _best, tune
 from nnexp.cli.app import run as run_command
 from nnexp.errors import RunError, UsageError
 
@@ -95,7 +96,7 @@ def test_the_curve_is_that_of_scikit_learn(base: Path) -> None:
     for split in ("dev", "test"):
         target, _, chance = of(two_classes(0), split)
         precision, recall, thresholds = precision_recall_curve(target, chance)
-        found = curve(tuned.parts[split])
+        found = Curve.of(tuned.parts[split])
         assert found.thresholds == pytest.approx(thresholds)
         assert found.precision == pytest.approx(precision[:-1])
         assert found.recall == pytest.approx(recall[:-1])
@@ -128,9 +129,9 @@ def test_no_threshold_does_better(data: tuple[np.ndarray, np.ndarray], metric: s
     part = Scored(scores, target, scores > 0.5)
     best = _best(part, metric, 0.5)
     tried = np.array([best, -1.0, 0.05, 0.3, 0.5, 0.6, 0.9, 1.0, 2.0])
-    values = METRICS[metric](_counts(part, tried))
+    values = METRICS[metric](part.counts(tried))
     assert values[0] == pytest.approx(values.max())
-    counted = _counts(part, np.array([best]))[0]
+    counted = part.counts(np.array([best]))[0]
     guess = scores >= best
     assert counted.tolist() == [
         (guess & target).sum(),
@@ -234,7 +235,7 @@ def test_without_a_test_split_nothing_is_said_of_its_worth(
 def test_what_has_no_threshold(base: Path, run: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match=r"there is no f2 \(there are: f1"):
         tune(base, "f2")
-    with pytest.raises(UsageError, match="--positive: maybe is not one of no and yes"):
+    with pytest.raises(UsageError, match=r"'maybe' is no class of it \(there are: no, yes\)"):
         tune(base, positive="maybe")
     dev = {"accuracy": 0.8}
     with pytest.raises(UsageError, match="has no dev split"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nnexp.checks import check as every
-from nnexp.checks import cost, learning, rates
+from nnexp.checks import cost, gradients, learning, rates
 from nnexp.checks.subject import Subject
 from nnexp.checks.verdict import Verdict
 from nnexp.config.load import load_config
@@ -27,6 +27,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(learning, "SECONDS", 1.0)
     monkeypatch.setattr(rates, "SECONDS", 0.5)
     monkeypatch.setattr(cost, "SECONDS", 0.05)
+    monkeypatch.setattr(gradients, "SECONDS", 0.3)
     yield
     torch.set_num_threads(threads)
 

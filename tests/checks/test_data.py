@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 from nnexp.checks.check import check
 from nnexp.checks.columns import correlated, giveaways, repeated
 from nnexp.checks.data import check_data
-from nnexp.checks.parts import _rank_area
+from nnexp.checks.parts import _rank_area, _telling
 from nnexp.checks.verdict import Verdict
+from nnexp.components.table import Features
 from nnexp.config.load import load_config
 from nnexp.runs.plan import load, located, prepared_for, resolved_for
 
@@ -150,6 +151,48 @@ def test_dev_and_test_from_different_places(tmp_path: Path, change: str) -> None
     found = check_data(resolved, table, prepared_for(resolved, table))
     (told,) = (v for v in found if v.name == "dev against test")
     assert told.verdict == ("fail" if change == "mean" else "look")
+    if change == "mean":
+        assert told.text.endswith(", most by a")
+
+
+def test_a_split_by_a_column_is_not_told_by_that_column(tmp_path: Path) -> None:
+    columns = _columns() | {"day": np.arange(ROWS)}
+    split = "  split: {name: ordered, by: day, train: 0.5, dev: 0.25, test: 0.25}\n"
+    head = "data:\n  source: {name: csv, path: data.csv, target: y}\n"
+    for drifts in (False, True):
+        if drifts:
+            columns["b"] = columns["b"] + np.arange(ROWS) / 40
+        _write(tmp_path / "data.csv", columns)
+        path = tmp_path / "config.yaml"
+        path.write_text(head + split + "model: {name: mlp, hidden: [4]}\n")
+        found = check(load_config(path, []).experiment, tmp_path).verdicts
+        (told,) = (v for v in found if v.name == "dev against test")
+        assert told.verdict == ("look" if drifts else "pass")
+        assert told.text.endswith("most by b") == drifts
+
+
+def test_the_text_that_differs_most_between_dev_and_test_is_named() -> None:
+    random = np.random.default_rng(4)
+    texts = np.array([["u"] * 50 + ["v"] * 50, ["w"] * 100], object).T
+    features = Features(random.normal(size=(100, 1)), ("a",), texts, ("town", "same"))
+    assert _telling(features, np.arange(50), np.arange(50, 100), None) == "town"
+
+
+@pytest.mark.parametrize(
+    ("steps", "verdict"),
+    [("pca", "look"), ("standardize, pca", "pass"), ("{name: pca, columns: [b, c]}", "pass")],
+)
+def test_columns_of_different_scales_before_pca(tmp_path: Path, steps: str, verdict: str) -> None:
+    columns = _columns()
+    columns["a"] = columns["a"] * 4.0
+    del columns["town"]
+    found = _verdicts(tmp_path, columns, f"preprocessing: [{steps}]\n")["scale before pca"]
+    assert found.verdict == verdict
+    if verdict == "look":
+        variances = {name: np.asarray(columns[name]).var() for name in "abc"}
+        apart = variances["a"] / min(variances.values())
+        assert float(found.text.split("differ ")[1].split("-fold")[0]) == pytest.approx(apart, 0.2)
+        assert found.text.split("from ")[1].split(" to ")[1] == "a"
 
 
 def test_rare_and_absent_classes(tmp_path: Path) -> None:
@@ -169,8 +212,27 @@ def test_inputs_and_targets_of_a_wrong_scale(tmp_path: Path) -> None:
     columns["y"] = 1e4 * columns["b"]
     path = "task: regression\n"
     assert _verdicts(tmp_path, columns, path)["target scale"].verdict == "pass"
+    raw = path + "data: {source: {name: csv, path: data.csv, target: y}, scale_target: false}\n"
+    raw += "model: linear\n"
+    for size, verdict in ((1.0, "pass"), (1e2, "look"), (1e4, "fail")):
+        columns["y"] = size * columns["b"]
+        _write(tmp_path / "data.csv", columns)
+        (tmp_path / "raw.yaml").write_text(raw)
+        every = check(load_config(tmp_path / "raw.yaml", []).experiment, tmp_path).verdicts
+        assert {v.name: v.verdict for v in every}["target scale"] == verdict
     columns["y"] = np.full(ROWS, 5.5)
-    assert _verdicts(tmp_path, columns, path)["target scale"].verdict == "fail"
+    constant = _verdicts(tmp_path, columns, path)["target scale"]
+    assert (constant.verdict, constant.advice) == (
+        "fail",
+        "y is constant: there is nothing to learn",
+    )
+
+
+def test_some_examples_in_two_splits_are_worth_a_look_many_a_failure(tmp_path: Path) -> None:
+    for again, verdict in ((16, "look"), (160, "fail")):
+        columns = {n: np.concatenate([v, v[:again]]) for n, v in _columns().items()}
+        found = _verdicts(tmp_path, columns)["same example in two splits"]
+        assert found.verdict == verdict, found
 
 
 # -- parts of it against references ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from nnexp.checks import cost, gradients, rates, signals
 from nnexp.checks.learning import first_loss, overfits, regularization
 from nnexp.checks.verdict import Verdict
 from nnexp.components.layers.activations import Relu, Tanh
+from nnexp.components.losses.classes import CrossEntropy
 from nnexp.components.regularizers import L2
 from tests.checks.conftest import Checks, Subjects
 
@@ -60,6 +62,21 @@ def test_a_loss_far_from_chance(subject: Subjects) -> None:
     assert first_loss(subject(PLAIN + "initialization: {name: normal, std: 2}\n")).verdict == "fail"
 
 
+def test_losses_of_another_size_or_sign(subject: Subjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = "{setosa: 100, versicolor: 100, virginica: 100}"
+    iris = "data: {source: iris}\nmodel: {name: mlp, hidden: [8]}\n"
+    loss = f"loss: {{name: cross_entropy, class_weights: {classes}}}\n"
+    found = first_loss(subject(iris + loss))
+    assert (found.verdict, found.text[-20:]) == ("look", "where 1.099 is usual")
+    assert first_loss(subject(iris + loss.replace("100", "2"))).verdict == "pass"
+    right = CrossEntropy.per_example
+    for factor, verdict in ((50.0, "look"), (0.01, "look"), (-1.0, "fail")):
+        monkeypatch.setattr(
+            CrossEntropy, "per_example", lambda *given, by=factor: by * right(*given)
+        )
+        assert first_loss(subject(iris)).verdict == verdict
+
+
 # -- gradients -------------------------------------------------------------------------------------
 
 
@@ -89,6 +106,31 @@ def test_a_wrong_gradient_fails(
     found = gradients.check_gradient(subject(text))
     assert found.verdict == "fail"
     assert "linear" in found.advice
+    assert found.text.endswith("1e-07 is good, 0.001 is wrong")
+
+
+def test_words_are_compared_where_a_gradient_is(subject: Subjects, tmp_path: Path) -> None:
+    """Few of a table's vectors get one from a few examples."""
+    (tmp_path / "t.txt").write_text("the cat sat on the mat and the dog sat on the log " * 40)
+    text = "data:\n  source: {name: corpus, path: t.txt, min_count: 1}\n"
+    text += "  split: {train: 0.9, dev: 0.1, test: null}\nmodel: {name: skip_gram, width: 8}\n"
+    made = subject(text)
+    program = made.program([made.in_double])
+    slopes = torch.zeros(program.layout.size)
+    slopes[7] = 1.0
+    picked = gradients._coordinates(program, slopes, 0)
+    assert 7 in picked.tolist()
+    assert len(set(picked.tolist())) == len(picked) <= gradients.COORDINATES
+    assert gradients.check_gradient(made).verdict == "pass"
+
+
+def test_little_time_means_fewer_coordinates(
+    subject: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradients, "SECONDS", 0.0)
+    monkeypatch.setattr(gradients, "_NUMBERS", 1)
+    found = gradients.check_gradient(subject(PLAIN))
+    assert (found.verdict, found.text.split("over ")[1][:2]) == ("pass", "48")
 
 
 def test_a_penalty_that_the_gradient_lacks_fails(
@@ -149,7 +191,14 @@ def test_units_that_are_saturated_dead_or_alike(subject: Subjects) -> None:
 def test_a_first_step_that_is_far_too_long(subject: Subjects) -> None:
     assert _signals(subject, PLAIN)["update size"].verdict == "pass"
     text = PLAIN + "optimizer: {name: adam, lr: 100}\n"
-    assert _signals(subject, text)["update size"].verdict == "fail"
+    found = _signals(subject, text)["update size"]
+    assert found.verdict == "fail"
+    assert "a lower `optimizer.lr`" in found.advice
+    found = _signals(subject, PLAIN + "optimizer: {name: sgd, lr: 1e-7}\n")["update size"]
+    assert found.verdict == "look"
+    assert found.advice.endswith("a higher `optimizer.lr`")
+    found = _signals(subject, PLAIN + "initialization: {name: constant, value: -0.1}\n")
+    assert "no gradient comes" in found["update size"].advice
 
 
 # -- learning --------------------------------------------------------------------------------------
@@ -179,6 +228,22 @@ def test_learning_rates(subject: Subjects, lr: float, verdict: str) -> None:
     assert found.high is not None
     assert 1e-5 < found.low <= found.high < 1.0
     assert rates.check_rate(made, found).verdict == verdict
+
+
+def test_a_rate_at_which_the_loss_has_long_left(subject: Subjects) -> None:
+    """Also where it falls at no lower one."""
+    found = rates.judge_curve(np.geomspace(1e-6, 1e-2, 41).tolist(), [*[2.0] * 40, 9.0])
+    assert found.low is None
+    assert found.diverged == pytest.approx(1e-2)
+    made = subject(PLAIN + "optimizer: {name: adam, lr: 0.2}\n")
+    told = rates.check_rate(made, found)
+    assert (told.verdict, told.advice) == ("fail", "`optimizer.lr` far below 1.0e-02")
+    low = rates.judge_curve(
+        np.geomspace(1e-4, 1.0, 41).tolist(),
+        [2.0, 1.7, *[2.0] * 18, *np.linspace(1.9, 1.0, 21).tolist()],
+    )
+    assert low.low is not None
+    assert low.low > 1e-3  # where it falls for good, not where noise dips
 
 
 def test_the_bounds_of_a_curve() -> None:

@@ -203,3 +203,10 @@ def test_no_color_is_honoured(tmp_path: Path) -> None:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
         assert f"{bad}:2:8: model: there is no such model\n    received: 'mpl'\n" in plain
         assert "    hint:     did you mean mlp?" in plain
+
+
+@pytest.mark.parametrize(("width", "shown"), [(18, 1), (40, 2), (50, 3), (80, 4)])
+def test_a_narrow_bar_keeps_the_count_and_then_the_speed(width: int, shown: int) -> None:
+    columns = ("count", "bar", "time", "speed")
+    found = console._fitting(columns, width)
+    assert found == tuple(c for c in columns if c in ("count", "speed", "time", "bar")[:shown])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,20 @@ import pytest
 import yaml
 from sklearn.metrics import confusion_matrix
 
-from nnexp.analysis.pictures import as_ran, confusion_counts, members_of, probabilities, values
+from nnexp.analysis.pictures import (
+    as_ran,
+    confusion_counts,
+    members_of,
+    planned,
+    probabilities,
+    values,
+)
 from nnexp.analysis.results import read_result
 from nnexp.cli.app import run as run_command
+from nnexp.components.schedules import Schedule
+from nnexp.lazy import torch
 from nnexp.runs.inside import first_filters, plane, plane_points
+from nnexp.runs.plan import read_experiment
 from nnexp.runs.rundir import RunDir
 
 Train = Callable[..., Path]
@@ -41,7 +52,8 @@ MLP = {"name": "mlp", "hidden": [4]}
 
 @pytest.fixture(scope="module")
 def moons(train: Train) -> Path:
-    return train("--seeds", "2", data={"source": "moons"}, model=MLP)
+    training = {"epochs": 12, "batch_size": 32}
+    return train("--seeds", "2", data={"source": "moons"}, model=MLP, training=training)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +66,9 @@ def digits(train: Train) -> Path:
     return train(data={"source": "digits"}, model=MLP, schedule="one_cycle")
 
 
-@pytest.mark.parametrize("what", ["curves", "schedule", "confusion", "calibration", "boundary"])
+@pytest.mark.parametrize(
+    "what", ["curves", "schedule", "confusion", "calibration", "pr", "layers", "boundary"]
+)
 def test_pictures_of_a_group(what: str, moons: Path, tmp_path: Path) -> None:
     assert run_command(["plot", what, str(moons), "-o", str(tmp_path / "a.png")]) == 0
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -80,6 +94,8 @@ def test_pictures_of_other_runs(diabetes: Path, digits: Path, config: Path, tmp_
         ("confusion", "diabetes", "answers with no class"),
         ("calibration", "diabetes", "gives no probabilities"),
         ("residuals", "moons", "are for a regression"),
+        ("pr", "diabetes", "this is regression"),
+        ("pr", "digits", "choose one of its 10 classes"),
         ("filters", "moons", "takes no images"),
         ("boundary", "digits", "a plane needs just two"),
         ("words", "moons", "holds no word vectors"),
@@ -104,6 +120,11 @@ def test_pictures_that_make_no_sense(
     [
         (["curves", "RUN", "-o", "a.bmp"], "should end in"),
         (["curves", "RUN", "-o", "no/a.png"], "there is no folder"),
+        (["curves", "RUN", "-o", "."], "should end in"),
+        (["curves", "RUN", "-o", "a"], "should end in"),
+        (["curves", "RUN", "RUN", "-o", "a.png"], "named twice"),
+        (["pr", "RUN", "-o", "a.png", "--class", "2"], "no class of it"),
+        (["layers", "RUN", "-o", "a.png", "--member", "2"], "members 0 to 1"),
         (["curves", "RUN", "-o", "a.png", "--metric", "acuracy"], "did you mean 'accuracy'"),
         (["confusion", "RUN", "-o", "a.png", "--member", "7"], "members 0 to 1"),
         (["confusion", "RUN", "-o", "a.png", "--split", "train"], "no predictions for train"),
@@ -125,6 +146,32 @@ def test_wrong_use(
     assert told in " ".join(capsys.readouterr().err.split())
 
 
+def test_layers_need_a_record(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    training = {"epochs": 2, "record_health": False}
+    path = train(data={"source": "moons"}, model=MLP, training=training)
+    assert run_command(["plot", "layers", str(path), "-o", str(path.parent / "a.png")]) == 2
+    assert "training.record_health was off" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", [["plot", "curves", "RUN"], ["curve", "CONFIG"]])
+def test_without_matplotlib(
+    command: list[str],
+    moons: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is told before anything is read or trained."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    paths = {"RUN": str(moons), "CONFIG": str(config)}
+    given = [paths.get(part, part) for part in command]
+    over = ["--over", "data"] if "curve" in command else []
+    picture = config.parent / "a.png"
+    assert run_command([*given, *over, "-o", str(picture)]) == 2
+    assert "pip install 'nnexp[plot]'" in " ".join(capsys.readouterr().err.split())
+    assert not (config.parent / "runs").exists()
+
+
 def test_confusion_is_scikit_learns(moons: Path) -> None:
     members = members_of(moons)
     counts, classes = confusion_counts(members, "test")
@@ -133,6 +180,23 @@ def test_confusion_is_scikit_learns(moons: Path) -> None:
         for rows in (run.predictions("test") for run in members)
     )
     np.testing.assert_array_equal(counts, wanted)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "multilabel_bce"])
+def test_probabilities_are_the_losss(loss: str, train: Train, tmp_path: Path) -> None:
+    source: object = "moons"
+    if loss == "multilabel_bce":
+        rows = [f"{i / 40},{i % 2},{int(i > 20)}" for i in range(40)]
+        (tmp_path / "a.csv").write_text("\n".join(["x,a,b", *rows]))
+        source = {"name": "csv", "path": str(tmp_path / "a.csv"), "target": ["a", "b"]}
+    run = members_of(train(data={"source": source}, model=MLP, loss=loss))[0]
+    spec = read_experiment(RunDir(run.path)).loss
+    assert spec is not None
+    wanted = spec.probabilities(torch.as_tensor(run.outputs("test"))[None])
+    assert wanted is not None
+    found, targets = probabilities([run], "test")
+    np.testing.assert_allclose(found, wanted[0], rtol=1e-6)
+    assert targets.shape == ((len(found), 2) if loss == "multilabel_bce" else (len(found),))
 
 
 def test_probabilities_give_the_predictions(moons: Path) -> None:
@@ -150,15 +214,51 @@ def test_values_are_those_of_the_summary(diabetes: Path) -> None:
     assert mae == pytest.approx(read_result(diabetes).value("test", "mae"), rel=1e-4)
 
 
-def test_course_is_what_was_recorded(digits: Path, train: Train) -> None:
-    data = {"source": "moons"}
-    reacting = train(data=data, model=MLP, schedule={"name": "newbob", "threshold": 0.5})
-    for path in (digits, reacting):
-        members = members_of(path)
-        found, history = as_ran(members), members[0].history()
-        assert not found.notes
-        ends = np.searchsorted(found.epochs, np.arange(1, len(history["lr"]) + 1) - 1e-9) - 1
-        np.testing.assert_allclose(found.values["learning rate"][0, ends], history["lr"])
+SCHEDULES: dict[str, dict[str, object]] = {
+    "constant": {"warmup": {"epochs": 1.5}},
+    "step": {"every": 2, "gamma": 0.5},
+    "multi_step": {"milestones": [1, 2], "gamma": 0.5},
+    "exponential": {"gamma": 0.9, "per": "step"},
+    "inverse": {"rate": 0.5, "warmup": {"steps": 7}},
+    "inverse_sqrt": {},
+    "cosine": {"per": "step", "warmup": {"epochs": 1, "start": 0.1}},
+    "cyclic": {},
+    "plateau": {"patience": 0, "threshold": 0.5},
+    "newbob": {"threshold": 0.5},
+    "one_cycle": {"three_phase": True},
+}
+
+
+@pytest.mark.parametrize("name", sorted(Schedule.registered))
+def test_a_schedule_is_drawn_as_planned_and_as_it_ran(name: str, train: Train) -> None:
+    path = train(
+        data={"source": "moons"},
+        model=MLP,
+        schedule={"name": name, **SCHEDULES[name]},
+        training={"epochs": 4, "batch_size": 64},
+    )
+    members = members_of(path)
+    ran, history = as_ran(members), members[0].history()
+    assert not ran.notes
+    per_epoch = history["step"][0]
+    last = np.searchsorted(ran.epochs, (history["step"] - 1) / per_epoch)
+    np.testing.assert_allclose(ran.values["learning rate"][0, last], history["lr"], rtol=1e-6)
+    plan = planned(read_experiment(RunDir(path)), int(per_epoch))
+    np.testing.assert_array_equal(plan.epochs, ran.epochs)
+    if name in ("newbob", "plateau"):
+        assert history["lr"][-1] < history["lr"][0]  # it had something to react to
+        assert "reacts to what is measured" in plan.notes[0]
+        assert len(set(plan.values["learning rate"])) == 1
+        return
+    assert not plan.notes
+    for course in ran.values:
+        np.testing.assert_allclose(plan.values[course], ran.values[course][0])
+
+
+def test_a_group_has_a_line_for_each_course(train: Train) -> None:
+    path = train("--seeds", "2", data={"source": "moons"}, model=MLP, schedule="newbob")
+    course = as_ran(members_of(path))
+    assert course.values["learning rate"].shape == (2, len(course.epochs))
 
 
 def test_filters_are_the_units_weights(digits: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from nnexp.analysis.landscapes import LANDSCAPES, labelled, paths
+from nnexp.analysis.precision_recall import Curve, PrecisionRecall
+from nnexp.analysis.precision_recall import Scored as Scored_
 from nnexp.components.metrics.metric import Scored
 from nnexp.components.metrics.probabilities import CalibrationError
 from nnexp.errors import UsageError
@@ -22,7 +25,9 @@ from nnexp.report.figures.calibration import calibration, reliability
 from nnexp.report.figures.confusion import confusion
 from nnexp.report.figures.curves import curves, mean_interval
 from nnexp.report.figures.filters import filters
+from nnexp.report.figures.layers import layers
 from nnexp.report.figures.learning_curve import learning_curve
+from nnexp.report.figures.precision_recall import precision_recall
 from nnexp.report.figures.residuals import residuals
 from nnexp.report.figures.schedule import schedule
 from nnexp.report.figures.style import save
@@ -84,6 +89,29 @@ def test_curves_have_a_line_a_member_and_their_mean() -> None:
         curves({"a": members}, "los")
 
 
+def test_the_gap_is_dev_less_train() -> None:
+    epochs = np.arange(1, 4)
+    members = [
+        {"epoch": epochs, "dev/loss": RANDOM.random(3), "train/loss": RANDOM.random(3)}
+        for _ in range(4)
+    ]
+    figure = curves({"a": members, "b": [{"epoch": epochs, "dev/loss": epochs}]}, "loss", gap=True)
+    _, below = figure.axes
+    apart = [one["dev/loss"] - one["train/loss"] for one in members]
+    np.testing.assert_allclose(below.lines[-1].get_ydata(), np.mean(apart, axis=0))
+    assert below.get_ylabel() == "loss: dev − train"
+
+
+def test_a_long_curve_is_smoothed_and_drawn_raw() -> None:
+    raw = RANDOM.random(100)
+    figure = curves({"a": [{"epoch": np.arange(1, 101), "dev/loss": raw}]}, "loss")
+    behind, before = figure.axes[0].lines
+    np.testing.assert_array_equal(behind.get_ydata(), raw)
+    assert before.get_linewidth() > 2 * behind.get_linewidth()
+    assert before.get_ydata().std() < 0.6 * raw.std()
+    assert "smoothed" in texts(figure)
+
+
 def test_schedule_draws_each_value() -> None:
     epochs = np.linspace(0, 2, 5)
     rates = np.stack([epochs + 1, epochs + 2])
@@ -94,7 +122,7 @@ def test_schedule_draws_each_value() -> None:
 
 def test_confusion_writes_counts_and_share_right() -> None:
     found = texts(confusion(np.array([[31, 4], [0, 65]]), ["_a", "$b$"]))
-    for text in ("31", "65", "96.0% right", "_a", "$b$"):
+    for text in ("31", "65", "96.0 % right", "_a", "$b$"):
         assert text in found
 
 
@@ -163,13 +191,108 @@ def test_surface_and_its_animation() -> None:
     found = labelled(paths(landscape, ["sgd=0.05", "adam"], 20))
     figure = surface(landscape, found)
     np.testing.assert_array_equal(figure.axes[0].lines[-2].get_xydata(), list(found.values())[-1])
+    entries = figure.legends[0].legend_handles
+    assert entries[0].get_color() != entries[1].get_color()
     with Image.open(io.BytesIO(animation(landscape, found))) as image:
         assert image.format == "GIF"
         assert image.n_frames == 21
 
 
+def test_many_optimizers_have_looks_of_their_own() -> None:
+    landscape = LANDSCAPES["beale"]
+    places = np.array([landscape.start, landscape.minima[0]])
+    figure = surface(landscape, {f"o{i}": places for i in range(20)})
+    drawn = figure.axes[1].lines
+    looks = {(one.get_color(), str(one._unscaled_dash_pattern)) for one in drawn}
+    assert len(looks) == len(drawn) == 20
+
+
 def test_learning_curve_draws_means() -> None:
     scores = {"train": RANDOM.random((3, 4)), "test": RANDOM.random((3, 4))}
     figure = learning_curve("data", np.array([10, 20, 100]), scores, "accuracy")
-    lines = figure.axes[0].lines
-    np.testing.assert_allclose(lines[1].get_ydata(), scores["test"].mean(axis=1))
+    means = [line.get_ydata() for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+    np.testing.assert_allclose(means, [found.mean(axis=1) for found in scores.values()])
+    (train, test) = (line for line in figure.axes[0].lines if line.get_linestyle() == "-")
+    assert (train.get_xdata() < test.get_xdata()).all()  # side by side
+
+
+def test_learning_curve_labels_do_not_collide() -> None:
+    values = np.array([1, 2, 3, 4, 200, 205, 210, 300])
+    scores = {"test": RANDOM.random((8, 3))}
+    axes = learning_curve("hidden", values, scores, "accuracy").axes[0]
+    axes.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    assert len(boxes) > 3
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+LAYER = {"mean": 0.1, "std": 2.0, "gradient": 0.3}
+
+
+def test_layers_are_bands_of_quantiles() -> None:
+    shares = (5, 25, 50, 75, 95)
+    table = {
+        name: [
+            {"epoch": float(epoch), **LAYER}
+            | {f"p{s:02d}": s / 100 * epoch for s in shares}
+            | {f"g{s:02d}": s * 1e-6 if name != "1.relu" else np.nan for s in shares}
+            for epoch in (1, 2, 3)
+        ]
+        for name in ("0.linear", "1.relu", "2.linear")
+    }
+    figure = layers(table, "a $run$")
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert titles == ["0.linear", "1.relu", "2.linear", "0.linear", "2.linear"]
+    outputs, gradients = figure.axes[0], figure.axes[3]
+    np.testing.assert_allclose(outputs.lines[0].get_ydata(), [0.5, 1.0, 1.5])
+    outer, inner = (band.get_paths()[0].vertices[:, 1] for band in outputs.collections)
+    assert (outer.max(), inner.max()) == pytest.approx((2.85, 2.25))
+    assert gradients.get_yscale() == "log"
+    assert "a $run$" in texts(figure)
+
+
+def test_layers_without_quantiles_and_of_many() -> None:
+    table = {f"{i}.linear": [{"epoch": 4.0, **LAYER}] for i in range(40)}
+    figure = layers(table)
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == 24
+    assert [panels[0].get_title(), panels[11].get_title()] == ["0.linear", "39.linear"]
+    told = texts(figure)
+    assert "12 of 40 layers" in told
+    assert "mean ± standard deviation" in told
+    band = panels[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((-1.9, 2.1))
+    nothing = [{"epoch": 1.0, "mean": np.nan, "std": np.nan, "gradient": 0.0}]
+    assert len(layers({"0.embedding": nothing}).axes) == 1  # a gradient, though of 0
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_area_below_precision_recall_is_the_average_precision(members: int) -> None:
+    from sklearn.metrics import average_precision_score
+
+    target = RANDOM.random(80) < 0.3
+    scores = [target * 0.5 + RANDOM.random(80) for _ in range(members)]
+    runs = tuple(Curve.of(Scored_(score, target, score > 0.5)) for score in scores)
+    found = PrecisionRecall(Path("r"), "test", "a", 0.3, runs, 0.5, (0.4, 0.6), True)
+    figure = precision_recall(found, "a")
+    drawn = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
+    assert len(drawn) == members
+    for line, score in zip(drawn, scores, strict=True):
+        recall, precision = line.get_data()
+        area = -np.diff(recall) @ precision[:-1]
+        assert area == pytest.approx(average_precision_score(target, score))
+    (square,) = (line for line in figure.axes[0].lines if line.get_marker() == "s")
+    said = [score >= 0.5 for score in scores]
+    hits = np.array([(target & one).sum() for one in said])
+    assert square.get_xdata() == pytest.approx((hits / target.sum()).mean())
+    assert square.get_ydata() == pytest.approx((hits / [one.sum() for one in said]).mean())
+    assert "0.500 [0.400, 0.600]" in texts(figure)
+
+
+def test_intervals_of_a_group_count_an_example_once() -> None:
+    chances, targets = RANDOM.dirichlet(np.ones(3), size=100), RANDOM.integers(0, 3, 100)
+    one = reliability(chances, targets)
+    thrice = reliability(np.tile(chances, (3, 1)), np.tile(targets, 3), members=3)
+    np.testing.assert_allclose(thrice.low, one.low)
+    np.testing.assert_allclose(thrice.high, one.high)
+    np.testing.assert_allclose(thrice.counts, 3 * one.counts)

@@ -15,7 +15,7 @@ import torch
 from nnexp.analysis.results import Result, read_result
 from nnexp.cli.app import run as run_command
 from nnexp.errors import DamagedRun, UsageError
-from nnexp.report import charts, evidence
+from nnexp.report import charts, class_charts, evidence, layers_page
 from nnexp.report.config_table import merged
 from nnexp.report.html import Html, page, tag
 from nnexp.report.numbers import interval, spread, value
@@ -128,9 +128,12 @@ def parsed(text: str) -> ElementTree.Element:
     """The page, which is XML as well; checked to need nothing but itself."""
     found = ElementTree.fromstring(text)
     names = {element.tag for element in found.iter()}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "image", "use"}
-    attributes = {key for element in found.iter() for key in element.attrib}
-    assert not {a for a in attributes if a in ("href", "src", "xlink:href") or a[:2] == "on"}
+    assert not names & {"script", "link", "iframe", "object", "embed", "use", "a", "base", "form"}
+    for element in found.iter():
+        for key, given in element.attrib.items():
+            assert key[:2] != "on"
+            if key in ("href", "src", "srcset"):
+                assert given.startswith("data:image/png;base64,")
     assert not re.search(r"https?:|url\(|@import", text)
     return found
 
@@ -155,15 +158,15 @@ def test_a_group_has_every_section(group: Path) -> None:
     found = sections(text)
     assert list(found) == [
         "Scores",
-        "Learning curves",
-        "Schedule as it ran",
-        "Predictions",
+        "Diagnosis",
+        "Training",
+        "What it has learnt",
         *(["Layers over time"] if (group / "s0" / "health.csv").exists() else []),
         "Config",
         "Origin",
     ]
     assert "<b>bold</b> & co" in words(parsed(text))
-    assert all(name in found["Predictions"] for name in ("plain", 'a&b"c', "<script>alert"))
+    assert all(name in found["What it has learnt"] for name in ("plain", 'a&b"c', "<script>alert"))
     told = json.loads((group / "summary.json").read_text())["test"]["accuracy"]
     assert f"{spread(told)} {interval(told['interval'])}" in found["Scores"]
     assert len(text) < 3_000_000
@@ -172,14 +175,15 @@ def test_a_group_has_every_section(group: Path) -> None:
 def test_a_run_and_a_regression(group: Path, values: Path) -> None:
     assert "4 epochs" in sections(report([group / "s0"]))["Scores"]
     found = sections(report([values]))
-    assert "predicted" in found["Predictions"]
-    assert "rmse" in found["Learning curves"]
+    assert "true − predicted" in found["What it has learnt"]
+    assert "rmse" in found["Training"]
+    assert "constant: learning rate 0.001" in found["Training"]
 
 
 def test_a_comparison_has_the_verdict_and_marks_what_differs(group: Path, other: Path) -> None:
     text = report([group, other], margin=0.5)
     found = sections(text)
-    assert list(found)[:3] == ["Verdict", "Is it fair?", "Scores"]
+    assert list(found)[:4] == ["Verdict", "Scores", "Is it fair?", "Cost"]
     assert "equivalent within the margin of 0.5" in found["Verdict"]
     config = next(s for s in parsed(text).iter("section") if words(s).startswith("Configs"))
     marked = {words(mark) for mark in config.iter("mark")}
@@ -314,7 +318,7 @@ def test_confusion_and_confidence_are_those_of_scikit_learn_and_torch(group: Pat
     likely = torch.softmax(torch.tensor(outputs, dtype=torch.float64), 1).amax(1)
     assert found.sureness is not None
     np.testing.assert_allclose(found.sureness[0], likely.numpy(), rtol=1e-6)
-    card = charts.reliability([found.sureness], "")
+    card = class_charts.reliability([found.sureness], "")
     assert f"calibration error {value(run.value('test', 'calibration_error'))}" in card
 
 
@@ -343,7 +347,7 @@ def test_labels_are_counted(tmp_path: Path) -> None:
     counts = evidence.labelled(run, "test")
     np.testing.assert_array_equal(counts["target 0"], [[1, 0], [1, 1]])
     np.testing.assert_array_equal(counts["target 1"], [[1, 0], [1, 1]])
-    text = words(ElementTree.fromstring(charts.by_label(counts, "labels")))
+    text = words(ElementTree.fromstring(class_charts.by_label(counts, "labels")))
     assert "target 0 1.0000 0.5000 0.6667 66.7%" in text
 
 
@@ -360,7 +364,7 @@ def test_health_is_averaged_over_members(tmp_path: Path) -> None:
     assert epochs.tolist() == [5, 10]
     assert found["mean"]["0.<b>"].tolist() == [2, 4]
     np.testing.assert_array_equal(found["zero"]["0.<b>"], [np.nan, 0.5])
-    ElementTree.fromstring(charts.layers("zero", epochs, found["zero"]))
+    ElementTree.fromstring(layers_page.line_chart("zero", epochs, found["zero"]))
     (tmp_path / "s0" / "health.csv").write_text("epoch,step\n1,2\n")
     with pytest.raises(DamagedRun, match="no column"):
         evidence.health(group)
@@ -427,6 +431,6 @@ def test_every_value_has_a_place_on_its_scale(values: list[float], scale: str) -
 def test_many_classes_become_a_list_of_pairs() -> None:
     counts = np.eye(40) * 5
     counts[3, 7] = 4
-    text = charts.confusion(counts, [f"c{i}" for i in range(40)], "many")
+    text = class_charts.confusion(counts, [f"c{i}" for i in range(40)], "many")
     assert "c3 c7 4" in words(ElementTree.fromstring(text))
     assert text.count("<tr>") == 2

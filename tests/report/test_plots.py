@@ -82,11 +82,11 @@ def test_pyplot_is_not_touched(tmp_path: Path) -> None:
 
 def test_smoothing_keeps_lines_and_gaps() -> None:
     line = np.linspace(3, 1, 100)
-    np.testing.assert_allclose(plots._smooth(line), line)
+    np.testing.assert_allclose(plots.smooth(line), line)
     line[5] = np.nan
-    assert np.isnan(plots._smooth(line)).nonzero()[0].tolist() == [5]
+    assert np.isnan(plots.smooth(line)).nonzero()[0].tolist() == [5]
     noisy = np.random.default_rng(0).normal(size=300)
-    assert plots._smooth(noisy).std() < 0.5 * noisy.std()
+    assert plots.smooth(noisy).std() < 0.5 * noisy.std()
 
 
 def test_best_epoch_and_log_scale_follow_the_metric() -> None:

@@ -81,9 +81,10 @@ def test_a_group_has_one_a_member_and_resumes_to_the_same(tmp_path: Path) -> Non
     [
         [],
         [1, 2, "0.linear"],
-        ["1", 2, "0.linear", *[0.5] * 7],
-        [1, 2, 0, *[0.5] * 7],
-        [1, 2, "0.linear", *["x"] * 7],
+        ["1", 2, "0.linear", *[0.5] * 17],
+        [1, 2, 0, *[0.5] * 17],
+        [1, 2, "0.linear", *["x"] * 17],
+        [1, 2, "0.linear", *[0.5] * 18],
     ],
 )
 def test_a_checkpoint_with_other_rows_is_refused(
@@ -101,6 +102,27 @@ def test_a_checkpoint_with_other_rows_is_refused(
     monkeypatch.setattr("nnexp.runs.packs.restore", planted)
     with pytest.raises(DamagedRun, match="does not hold the state of this run"):
         resume(path, Reporter())
+
+
+def test_a_checkpoint_from_before_the_quantiles_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnexp.train.health.is_due", lambda *_: True)
+    with pytest.raises(Interrupted):
+        trained(tmp_path, StopsAt(EPOCHS - 2))
+    (path,) = (tmp_path / "small").iterdir()
+    real = restore.restore
+
+    def shortened(loaded: Any, *rest: Any) -> Any:
+        (member,) = loaded.state["members"]
+        member["health"] = [row[:10] for row in member["health"]]
+        return real(loaded, *rest)
+
+    monkeypatch.setattr("nnexp.runs.packs.restore", shortened)
+    found = rows(resume(path, Reporter()))
+    assert len(found) == 4 * EPOCHS
+    assert all(found[at]["std"] for at in (0, -1))
+    assert [found[at]["p50"] != "" for at in (0, -1)] == [False, True]
 
 
 def test_it_is_yes_or_no(tmp_path: Path) -> None:

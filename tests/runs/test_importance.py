@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.utils import check_random_state
@@ -128,13 +129,67 @@ def test_intervals_are_those_of_the_repeats(iris: Path) -> None:
 def test_only_the_column_changes(adults: Path) -> None:
     features = module._opened(RunDir(adults / "s0"), "dev", None, None, {}).features
     order = np.arange(len(features))[::-1]
-    numbers = shuffled(features, "age", order)
+    numbers = shuffled(features, ("age",), order)
     assert (numbers.numeric[:, 0] == features.numeric[::-1, 0]).all()
     assert (numbers.numeric[:, 1] == features.numeric[:, 1]).all()
     assert (numbers.categorical == features.categorical).all()
-    texts = shuffled(features, "job", order)
+    texts = shuffled(features, ("job",), order)
     assert (texts.categorical == features.categorical[::-1]).all()
     assert (texts.numeric == features.numeric).all()
+    both = shuffled(features, ("age", "job"), order)
+    assert (both.numeric == numbers.numeric).all()
+    assert (both.categorical == texts.categorical).all()
+
+
+def test_correlated_columns_are_shuffled_together(
+    iris: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importance(iris, "train", "loss", repeats=5)
+    model = module._opened(RunDir(iris), "train", "loss", None, {})
+    x = np.asarray(model.features.numeric)
+    r = abs(spearmanr(x).statistic)
+    ((first, *others),) = found.groups
+    chosen = [found.columns.index(name) for name in (first, *others)]
+    assert len(chosen) >= 2
+    assert (r[np.ix_(chosen, chosen)] >= module.CORRELATED).all()
+    order = module.shuffles(len(x), 5)[2]
+    together = x.copy()
+    together[:, chosen] = x[order][:, chosen]
+    worse = model.score(Features.of(together, found.columns)) - found.scores[0]
+    assert found.group_drops[0, 0, 2] == pytest.approx(worse)
+    told = found.to_json()["correlated"]
+    assert told[0]["mean"] == pytest.approx(found.group_drops.mean())
+    assert run(["importance", str(iris), "--repeats", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "shuffled together" in shown
+    assert f"{first}, {others[0]}" in shown
+
+
+def test_what_is_constant_or_missing_is_correlated_with_nothing() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=50)
+    gaps = np.where(rng.random(50) < 0.2, np.nan, -a)
+    x = np.stack([a, np.ones(50), gaps, rng.normal(size=50)], axis=1)
+    assert module.correlated(Features.of(x, tuple("abcd"))) == (("a", "c"),)
+    assert module.correlated(Features.of(x[:, :1], ("a",))) == ()
+
+
+def test_values(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    y = 3 * x[:, 0] + rng.normal(size=200) * 0.1
+    lines = ["a,b,price", *(f"{p},{q},{z}" for (p, q), z in zip(x, y, strict=True))]
+    (tmp_path / "prices.csv").write_text("\n".join(lines) + "\n")
+    config = yaml.safe_load(IRIS) | {
+        "data": {"source": {"name": "csv", "path": "prices.csv", "target": "price"}},
+        "training": {"epochs": 40, "batch_size": 16},
+    }
+    told = importance(train(tmp_path, yaml.safe_dump(config))).to_json()
+    assert told["metric"] == "rmse"
+    assert [entry["column"] for entry in told["columns"]] == ["a", "b"]
+    # without a: a prediction that is 3a' for another a', so √2 · 3 where all was learnt
+    assert told["columns"][0]["mean"] == pytest.approx(3 * 2**0.5, rel=0.25)
+    assert abs(told["columns"][1]["mean"]) < 0.5
 
 
 def test_a_committee_is_asked_as_a_whole(adults: Path, tmp_path: Path) -> None:
@@ -163,7 +218,7 @@ def test_what_has_no_columns(tmp_path: Path, iris: Path) -> None:
         tmp_path,
         "data: {source: digits}\nmodel: {name: mlp, hidden: [4]}\ntraining: {epochs: 1}\n",
     )
-    with pytest.raises(UsageError, match="for runs on tables"):
+    with pytest.raises(UsageError, match="for columns of a table; its data are examples of shape"):
         importance(images)
     with pytest.raises(UsageError, match=r"the run has no acuracy .*did you mean accuracy"):
         importance(iris, metric="acuracy")

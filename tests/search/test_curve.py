@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from nnexp.analysis.results import read_result
 from nnexp.cli.app import run
 from nnexp.cli.curve import points_of
 from nnexp.config.load import load_config
@@ -66,6 +67,8 @@ def test_over_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             wanted = (max(low, 0), min(high, 1))
             assert point["test"]["interval"] == pytest.approx(wanted)
     assert run(["curve", "--resume", str(sweep.path), "-q"]) == 0  # nothing is left to do
+    assert run(["plot", "curves", str(sweep.path), "-o", str(picture)]) == 3
+    assert "is a curve, not a run" in " ".join(capsys.readouterr().err.split())
     for command in (["show", str(sweep.path)], ["runs", str(tmp_path / "out")]):
         assert run(command) == 0
         assert "curve" in capsys.readouterr().out
@@ -87,6 +90,32 @@ def test_over_hidden(tmp_path: Path) -> None:
     state = sweep.state()
     sweep.put(sweep.path / "sweep.json", {k: v for k, v in state.items() if k != "curve"})
     assert run(["curve", "--resume", str(sweep.path)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("over", "key", "values"),
+    [("data", "data.subset", (20, 90)), ("hidden", "model.hidden", (1, 3))],
+)
+def test_points_are_single_trainings(
+    over: str, key: str, values: tuple[int, int], tmp_path: Path
+) -> None:
+    given = ",".join(map(str, values))
+    sweep = curve(tmp_path, "--over", over, "--values", given, "--seeds", "2", "-q")
+    found = read_curve(sweep)
+    for i, value in enumerate(values):
+        setting = [value, value] if over == "hidden" else value
+        out = tmp_path / f"alone-{value}"
+        config = write(tmp_path)
+        command = ["train", str(config), "--set", f"{key}={setting}", "--seeds", "2", "-q"]
+        assert run([*command, "--out", str(out)]) == 0
+        group = read_result(next(out.glob("*/*")))
+        for split, scores in found.scores.items():
+            alone = [member.value(split, found.metric) for member in group.runs]
+            assert scores[i].tolist() == pytest.approx(alone, rel=1e-6)
+        home = read_result(sweep.path / "cells" / f"{over}-{value:05d}")
+        for own, alone_ in zip(home.runs, group.runs, strict=True):
+            for column, values_ in own.history().items():
+                np.testing.assert_allclose(values_, alone_.history()[column], rtol=1e-5, atol=1e-7)
 
 
 def test_an_unfinished_one_is_told(tmp_path: Path) -> None:

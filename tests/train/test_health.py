@@ -98,6 +98,84 @@ def test_numbers_are_what_they_say(
     assert column(now, 1, "gradient", "1.relu") == column(now, 1, "zero", "0.linear") == [None] * 3
 
 
+def test_quantiles_are_those_of_the_outputs_and_of_the_gradient(
+    experiment: Any, pack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always(monkeypatch)
+    one = pack([experiment(seed=s) for s in (3, 4)])
+    now = trained(one, True)
+    program = one.program([1])
+    weights = program.layout.named(now.tensors["params"][1])
+    leaves = {k: v.clone().requires_grad_() for k, v in weights.items()}
+    outputs, x = {}, one.feed.inputs[:50]
+    for at in (0, 2, 4):
+        x = x @ leaves[f"{at}.linear.weight"] + leaves[f"{at}.linear.bias"]
+        outputs[f"{at}.linear"] = x
+        x = x.relu()
+    loss = torch.nn.functional.cross_entropy(outputs["4.linear"], one.feed.targets[:50])
+    slopes = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    levels = (0.05, 0.25, 0.5, 0.75, 0.95)
+    for layer, y in outputs.items():
+        sizes = [v.abs().flatten() for k, v in slopes.items() if k.startswith(f"{layer}.")]
+        for letter, numbers in (("p", y.flatten()), ("g", torch.cat(sizes))):
+            expected = np.quantile(numbers.detach().numpy(), levels)
+            names = [f"{letter}{round(100 * level):02d}" for level in levels]
+            found = [column(now, 1, name, layer)[-1] for name in names]
+            assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert column(now, 1, "g50", "1.relu") == [None] * 3
+    assert column(now, 1, "p95", "1.relu")[-1] > column(now, 1, "p05", "1.relu")[-1] == 0.0
+
+
+def test_a_few_layers_at_once_give_the_same(
+    experiment: Any, pack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always(monkeypatch)
+    one = pack([experiment(seed=s) for s in (3, 4)])
+    whole = trained(one, True)
+    monkeypatch.setattr(health, "at_once", lambda _: 4)
+    assert trained(one, True).members[1].health == whole.members[1].health
+
+
+def test_positions_beyond_a_sequences_end_do_not_count(
+    experiment: Any, pack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always(monkeypatch)
+    layers: list[Any] = [
+        {"name": "embedding", "width": 4, "codes": 9},
+        {"name": "conv1d", "channels": 5, "kernel": 1},
+        "relu",
+        "mean_over_time",
+        "linear",
+    ]
+    model = {"name": "sequential", "layers": layers}
+    one = pack([experiment(seed=s, model=model) for s in (3, 4)], shape=(7,))
+    random = np.random.default_rng(2)
+    codes = random.integers(1, 9, one.feed.inputs.shape)
+    codes[np.arange(7) >= random.integers(1, 8, (len(codes), 1))] = 0
+    one.feed.inputs = torch.tensor(codes, dtype=torch.float64)
+    now = trained(one, True)
+    weights = one.program([1]).layout.named(now.tensors["params"][1])
+    padding, there = torch.zeros(1, 4, dtype=torch.float64), torch.tensor(codes[:50] > 0)
+    table = torch.cat([padding, *(weights[f"0.embedding.{k}"] for k in ("unknown", "weight"))])
+    vectors = table[torch.tensor(codes[:50])]
+    kernel = weights["1.conv1d.weight"][:, :, 0]
+    mapped = (vectors @ kernel.T + weights["1.conv1d.bias"])[there]
+    for layer, y in {
+        "0.embedding": vectors[there],
+        "1.conv1d": mapped,
+        "2.relu": mapped.relu(),
+    }.items():
+        expected = [y.mean(), y.std(correction=0), *np.quantile(y, (0.05, 0.25, 0.5, 0.75, 0.95))]
+        names = ["mean", "std", "p05", "p25", "p50", "p75", "p95"]
+        found = [column(now, 1, name, layer)[-1] for name in names]
+        assert found == pytest.approx([float(v) for v in expected], rel=1e-5, abs=1e-9)
+    hidden = mapped.relu()
+    assert column(now, 1, "zero", "2.relu")[-1] == pytest.approx(
+        float((hidden == 0).double().mean()), rel=1e-5
+    )
+    assert column(now, 1, "dead", "2.relu")[-1] == (hidden == 0).all(0).double().mean()
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "elu"])
 def test_saturated_and_dead_units_are_seen(
     experiment: Any, pack: Any, activation: str, monkeypatch: pytest.MonkeyPatch
@@ -159,7 +237,7 @@ def test_a_diverged_member_has_gaps_and_harms_nobody(
 @given(steps=some.integers(1, 2000), batch=some.integers(1, 4096), epochs=some.integers(1, 3000))
 def test_the_rule_keeps_to_its_share(steps: int, batch: int, epochs: int) -> None:
     due = sum(health.is_due(epoch, steps, batch) for epoch in range(1, epochs + 1))
-    costs = 3.0 + 100.0 / batch
+    costs = max(12.0 / (1 + batch / 1536.0), 130.0 / batch)
     assert due * costs <= 0.05 * epochs * (steps + 2.0)
     assert due <= 64 * (1 + max(0.0, math.log2(epochs / 64)))
 

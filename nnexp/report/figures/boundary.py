@@ -84,7 +84,8 @@ def _classes(
         look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
         here = points[targets == k]
         axes.scatter(here[:, 0], here[:, 1], s=18, edgecolors="white", linewidths=0.5, **look)
-        handles.append((line(look["color"], linestyle="", marker=look["marker"]), name))
+        told = f"class {name}" if name.isdecimal() else name
+        handles.append((line(look["color"], linestyle="", marker=look["marker"]), told))
     if len(region.values) > 1:
         handles.append((line(INK, linewidth=0.6), "each member"))
     handles.append(

@@ -42,11 +42,14 @@ class Reliability:
     labels: bool
 
 
-def reliability(probabilities: Array, targets: Array, bins: int = BINS) -> Reliability:
+def reliability(
+    probabilities: Array, targets: Array, bins: int = BINS, members: int = 1
+) -> Reliability:
     """Put answers into bins of equal width, a bin holding (low, high].
 
     probabilities: `[N, C]`. targets: class numbers `[N]`; of labels 0 and 1 `[N, C]`, then every
-    label's probability is an answer of its own.
+    label's probability is an answer of its own. members: so many models answered the same examples,
+    one after the other: their answers hang together, so intervals count every example once.
     """
     labels = targets.ndim == 2
     if labels:
@@ -58,27 +61,29 @@ def reliability(probabilities: Array, targets: Array, bins: int = BINS) -> Relia
     with np.errstate(invalid="ignore", divide="ignore"):
         said = np.bincount(place, sure, bins) / counts
         came = np.bincount(place, right, bins) / counts
-        low, high = _wilson(came, counts)
+        low, high = _wilson(came, counts / members)
     apart = np.nansum(counts * np.abs(came - said)) / max(len(sure), 1)
     edges = np.linspace(0, 1, bins + 1)
     return Reliability(edges, counts, said, came, low, high, float(apart), labels)
 
 
-def calibration(probabilities: Array, targets: Array, title: str = "", bins: int = BINS) -> Figure:
+def calibration(
+    probabilities: Array, targets: Array, title: str = "", bins: int = BINS, members: int = 1
+) -> Figure:
     """Draw a reliability diagram; arguments as for `reliability`.
 
     Points are the bins with Wilson's 95 % interval, the larger the more answers; below, how the
     answers are spread. Raises UsageError without matplotlib.
     """
-    found = reliability(probabilities, targets, bins)
+    found = reliability(probabilities, targets, bins, members)
     figure = new_figure(5.2, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     _diagram(upper, found)
-    said, came = "confidence", "accuracy"
+    said, came = "confidence: probability of what is predicted", "accuracy"
     if found.labels:
         said, came = "probability", "share that came"
     told = f"calibration error {found.error:.3f}"
-    style(upper, "", came, f"{title}, {told}" if title else told, grid="")
+    style(upper, "", came, f"{title}\n{told}" if title else told, grid="")
     middle, width = (found.edges[1:] + found.edges[:-1]) / 2, 1 / bins
     lower.bar(middle, found.counts, width=0.9 * width, color=COLOURS[0], alpha=0.6)
     style(lower, said, "answers")

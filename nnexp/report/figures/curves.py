@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.analysis.scores import bounds_of
+from nnexp.analysis.scores import bounds_of, difference_bounds
 from nnexp.errors import UsageError, nearest
 from nnexp.report.figures.style import (
     COLOURS,
@@ -19,40 +19,67 @@ from nnexp.report.figures.style import (
     logarithmic,
     new_figure,
     patch,
+    shorten,
     style,
     wants_log,
 )
-from nnexp.report.plots import History
+from nnexp.report.plots import LONG, History, smooth
 from nnexp.stats import LEVEL, Bounds, t_quantile
 
+SPLIT_COLOURS = {"train": COLOURS[1], "dev": COLOURS[0]}
+"""Where one run, or one group, is drawn alone; of several each has a colour."""
 DASHES: dict[str, Any] = {"train": (0, (4, 2)), "dev": "solid"}
 
 
-def curves(histories: Mapping[str, Sequence[History]], metric: str | Sequence[str]) -> Figure:
+def curves(
+    histories: Mapping[str, Sequence[History]], metric: str | Sequence[str], gap: bool = False
+) -> Figure:
     """Draw metrics against the epoch, a panel each, on train (dashed) and dev (solid).
 
     histories: those of each run (one) or group (several) by its title. Of a group every member is
-    a thin line, the mean a thick one, in the band of its 95 % t-interval.
+    a thin line, the mean a thick one, in the band of its 95 % t-interval; a long single curve is
+    smoothed, and the raw one is thin. gap: another row shows dev − train.
+    A single run or group has a title, and its splits have colours.
     Raises UsageError if there is no such metric, or no matplotlib.
     """
     metrics = [metric] if isinstance(metric, str) else list(metric)
     for name in metrics:
         _check(histories, name)
-    figure = new_figure(5.6 * len(metrics) + (1.6 if len(metrics) == 1 else 0), 4.4)
-    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for panel, name in zip(panels, metrics, strict=True):
-        _panel(panel, histories, name)
-    groups = any(len(members) > 1 for members in histories.values())
-    if len(histories) > 1:
+    rows = 1 + gap
+    width = 5.6 * len(metrics) + (1.6 if len(metrics) == 1 else 0)
+    figure = new_figure(width, 4.4 + 2.2 * gap)
+    panels = figure.subplots(
+        rows, len(metrics), squeeze=False, sharex="col", height_ratios=[2, 1][:rows]
+    )
+    for column, name in zip(panels.T, metrics, strict=True):
+        _panel(column[0], histories, name)
+        for below in column[1:]:
+            _gap_panel(below, histories, name)
+        column[-1].set_xlabel("epoch")
+    _legends(figure, histories)
+    return figure
+
+
+def _legends(figure: Figure, histories: Mapping[str, Sequence[History]]) -> None:
+    alone = len(histories) == 1
+    if alone:
+        ((title, members),) = histories.items()
+        told = f"{title} ({len(members)} members)" if len(members) > 1 else title
+        figure.suptitle(shorten(told, 80), fontsize=10, color=INK, parse_math=False)
+    else:
         runs = [(line(COLOURS[i % 7], linewidth=3), title) for i, title in enumerate(histories)]
         legend(figure, runs, loc="outside upper left", ncols=min(len(runs), 3))
-    ink = INK if len(histories) > 1 else COLOURS[0]
-    strokes = [(line(ink, linestyle=dash), split) for split, dash in DASHES.items()]
-    if groups:
-        strokes.append((line(ink, linewidth=0.6, alpha=0.5), "each member"))
-        strokes.append((patch(ink, 0.2), "95 % interval of the mean"))
+    strokes = [
+        (line(SPLIT_COLOURS[split] if alone else INK, linestyle=dash), split)
+        for split, dash in DASHES.items()
+    ]
+    thin = line(INK, linewidth=0.6, alpha=0.5)
+    if any(len(members) > 1 for members in histories.values()):
+        strokes.append((thin, "each member"))
+        strokes.append((patch(INK, 0.2), "95 % interval of the mean"))
+    elif any(len(one["epoch"]) >= LONG for (one,) in histories.values() if "epoch" in one):
+        strokes.append((thin, "as measured; thick: smoothed"))
     legend(figure, strokes, loc="outside lower left", ncols=4)
-    return figure
 
 
 def _check(histories: Mapping[str, Sequence[History]], metric: str) -> None:
@@ -67,36 +94,56 @@ def _check(histories: Mapping[str, Sequence[History]], metric: str) -> None:
 
 
 def _panel(axes: Any, histories: Mapping[str, Sequence[History]], metric: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     drawn, bounds = [], bounds_of(metric) or (-np.inf, np.inf)
     for number, members in enumerate(histories.values()):
         for split in DASHES:
+            alone = SPLIT_COLOURS[split] if len(histories) == 1 else None
             epoch, values = aligned(members, f"{split}/{metric}")
             if len(values):
-                _draw(axes, epoch, values, split, COLOURS[number % len(COLOURS)], bounds)
+                colour = alone or COLOURS[number % len(COLOURS)]
+                _draw(axes, epoch, values, split, colour, bounds)
                 drawn.append(values.ravel())
-    style(axes, "epoch", metric)
-    axes.margins(x=0.015)
+    _axes(axes, metric)
     if drawn and wants_log(np.concatenate(drawn)):
         logarithmic(axes.yaxis)
+
+
+def _gap_panel(axes: Any, histories: Mapping[str, Sequence[History]], metric: str) -> None:
+    """How far dev is above train: overfitting, if it grows."""
+    bounds = difference_bounds(metric) or (-np.inf, np.inf)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    for number, members in enumerate(histories.values()):
+        both = [h for h in members if {f"dev/{metric}", f"train/{metric}"} <= set(h)]
+        apart = [{**h, "gap": h[f"dev/{metric}"] - h[f"train/{metric}"]} for h in both]
+        epoch, values = aligned(apart, "gap")
+        if len(values):
+            _draw(axes, epoch, values, "dev", COLOURS[number % len(COLOURS)], bounds)
+    _axes(axes, f"{metric}: dev − train")
+
+
+def _axes(axes: Any, label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    style(axes, "", label)
+    axes.margins(x=0.015)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw(axes: Any, epoch: Array, values: Array, split: str, colour: str, bounds: Bounds) -> None:
+    look: dict[str, Any] = {"color": colour, "linestyle": DASHES[split]}
     if len(values) > 1:
         mean, *ends = mean_interval(values)
         low, high = (np.clip(end, *bounds) for end in ends)
         for row in values:
-            axes.plot(epoch, row, color=colour, linestyle=DASHES[split], linewidth=0.5, alpha=0.35)
+            axes.plot(epoch, row, linewidth=0.5, alpha=0.35, **look)
         axes.fill_between(epoch, low, high, color=colour, alpha=0.2, linewidth=0)
+    elif len(epoch) >= LONG:
+        axes.plot(epoch, values[0], color=colour, linewidth=0.6, alpha=0.4)
+        mean = smooth(values[0])
     else:
         mean = values[0]
-    marker = "o" if len(epoch) == 1 else None
-    width = 2.0 if split == "dev" else 1.5
-    axes.plot(
-        epoch, mean, color=colour, linestyle=DASHES[split], linewidth=width, marker=marker
-    )  # fmt: skip
+    look["marker"] = "o" if len(epoch) == 1 else None
+    axes.plot(epoch, mean, linewidth=2.0 if split == "dev" else 1.5, **look)
 
 
 def aligned(members: Sequence[History], column: str) -> tuple[Array, Array]:

@@ -42,6 +42,7 @@ def filters(weights: Array, title: str = "") -> Figure:
     if image is not None:
         bar = figure.colorbar(image, ax=panels.tolist(), shrink=0.8, aspect=24, pad=0.02)
         bar.ax.tick_params(labelsize=7.5, colors=INK)
+        bar.set_label("weight", fontsize=8.5, color=INK)
         bar.outline.set_visible(False)
     if title:
         figure.suptitle(title, fontsize=10, color=INK, parse_math=False)

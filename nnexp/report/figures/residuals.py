@@ -30,7 +30,8 @@ def residuals(targets: Array, predictions: Array, names: Sequence[str], title: s
         left = true - said
         spread = ((true - true.mean()) ** 2).sum()
         r2 = 1 - (left**2).sum() / spread if spread > 0 else float("nan")
-        told = f"{shorten(names[number], 24)}: R² {r2:.3f}, RMSE {np.sqrt((left**2).mean()):.4g}"
+        name = f"column {names[number]}" if names[number].isdecimal() else names[number]
+        told = f"{shorten(name, 24)}: R² {r2:.3f}, RMSE {np.sqrt((left**2).mean()):.4g}"
         _against(panels[0, number], true[::every], said[::every])
         style(panels[0, number], "true", "predicted" if number == 0 else "", told, grid="")
         _left(panels[1, number], said[::every], left[::every])

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.report.figures.style import COLOURS, Array, Figure, logarithmic, new_figure, style
+from nnexp.report.figures.style import (
+    COLOURS,
+    Array,
+    Figure,
+    legend,
+    line,
+    logarithmic,
+    new_figure,
+    style,
+)
 
 LINES = 12
 """Members that are drawn each, at most; of more only those evenly spread among them."""
@@ -25,24 +34,29 @@ def schedule(
     recorded: what was written down while training, by the same names: epochs, values; as dots.
     Raises UsageError without matplotlib.
     """
-    figure = new_figure(6.8, 1.0 + 2.3 * len(values))
-    panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
+    still = [np.nanmin(rows) == np.nanmax(rows) for rows in values.values()]
+    heights = [1.0 if number and is_still else 2.4 for number, is_still in enumerate(still)]
+    figure = new_figure(6.8, 1.0 + sum(heights))
+    grid = figure.subplots(len(values), 1, sharex=True, squeeze=False, height_ratios=heights)
+    panels = grid[:, 0]
     for number, (panel, (name, rows)) in enumerate(zip(panels, values.items(), strict=True)):
         _panel(panel, epochs, np.atleast_2d(rows), COLOURS[number % len(COLOURS)])
-        if recorded and name in recorded:
-            at, seen = recorded[name]
-            many = len(at) > 60
-            panel.plot(
-                at, seen, "o", color=COLOURS[number % len(COLOURS)], markersize=2 if many else 4
-            )  # fmt: skip
-        style(panel, "epoch" if panel is panels[-1] else "", name, title if number == 0 else "")
+        at, seen = (recorded or {}).get(name, ((), ()))
+        if len(at):
+            colour = COLOURS[number % len(COLOURS)]
+            dots = {"marker": "o", "linestyle": "", "markersize": 2 if len(at) > 60 else 4}
+            panel.plot(at, seen, color=colour, **dots)
+            legend(panel, [(line(colour, **dots), "recorded at the ends of epochs")])
+        label = name.replace(" (", "\n(")
+        style(panel, "epoch" if panel is panels[-1] else "", label, title if number == 0 else "")
         low, middle, top = np.nanmin(rows), np.nanmedian(rows), np.nanmax(rows)
         if name == "learning rate" and low > 0 and top > 20 * middle:
             logarithmic(panel.yaxis)
         elif name == "learning rate":
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.06 * top)
         elif low == top:
-            panel.set_ylim(0, 1)
+            panel.set_ylim(0, max(1.0, 1.1 * top))
+            panel.locator_params(axis="y", nbins=3)
         panel.margins(x=0.015)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,19 +36,28 @@ def check_path(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raises UsageError if a file can't be written there."""
+    """Raises UsageError if no picture can be written there, or drawn at all."""
+    _need_matplotlib()
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageError(f"{path} can't be written: permission denied")
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError("pictures need matplotlib: pip install 'nnexp[plot]'") from None
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches. Raises UsageError without matplotlib."""
-    try:
-        from matplotlib.figure import Figure as New
-    except ImportError:
-        raise UsageError("pictures need matplotlib: pip install 'nnexp[plot]'") from None
+    _need_matplotlib()
+    from matplotlib.figure import Figure as New
+
     return New(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
 
 
