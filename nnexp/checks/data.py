@@ -25,6 +25,7 @@ _RARE = 5
 _UNEVEN = 20.0
 _SURE = 0.99
 _BEFORE_PCA = 10.0
+_ENOUGH = 20  # fewer examples correlate by chance
 
 
 def check_data(
@@ -79,7 +80,8 @@ def _columns(table: Table, rows: np.ndarray, width: int) -> Iterator[Verdict]:
         look=bool(same),
         advice="drop one of each pair: it adds weights, and nothing to learn from",
     )
-    near = [pair for pair in correlated(few, names) if pair[:2] not in same]
+    told = correlated(few, names) if len(rows) >= _ENOUGH else []
+    near = [pair for pair in told if pair[:2] not in same]
     yield judged(
         "correlated columns",
         shown([f"{a} and {b} ({r:.4f})" for a, b, r in near]) if near else "none above 0.999",

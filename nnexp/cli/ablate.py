@@ -10,9 +10,18 @@ import typer
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell, Style
-from nnexp.cli.results import Part
+from nnexp.cli.options import (
+    AsJson,
+    Device,
+    Experiment,
+    Folder,
+    Overrides,
+    Part,
+    Quiet,
+    Where,
+    Workers,
+)
 from nnexp.cli.sweep_live import Live
-from nnexp.cli.train import Device
 from nnexp.errors import ConfigError, UsageError
 
 MANY = 16
@@ -30,9 +39,7 @@ _Table = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tab
 
 
 def ablate(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")
-    ] = None,
+    config: Experiment = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,20 +66,10 @@ def ablate(
         str | None, typer.Option(help="What the table is about. [default: the primary one]")
     ] = None,
     split: Annotated[Part, typer.Option(help="The part of the data to score on.")] = Part.TEST,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Processes that train. [default: one a core]"),
-    ] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where to train; auto: on a GPU if there is one.")
-    ] = Device.AUTO,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where runs are written. [default: runs]")
-    ] = None,
+    set_: Overrides = None,
+    workers: Workers = None,
+    device: Where = Device.AUTO,
+    out: Folder = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="ABLATION", help="Go on with an interrupted ablation.")
     ] = None,
@@ -85,8 +82,8 @@ def ablate(
     csv: _Table = None,
     markdown: _Table = None,
     latex: _Table = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the path only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take parts of a config away and say what each contributes.
 

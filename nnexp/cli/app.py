@@ -13,10 +13,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import nnexp
 from nnexp.cli import reference, results, words
@@ -44,7 +46,42 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all that typer finds wrong with a command line; its module depends on the version."""
 
+SECTIONS: dict[str, tuple[Any, ...]] = {
+    "Begin": (init, check),
+    "Train": (train, sweep, ablate, curve),
+    "Judge": (results.eval_, results.compare, diagnose, threshold, importance),
+    "Look": (results.runs, results.show, report, plot),
+    "Use": (predict, ensemble, export),
+    "Words": (words.neighbours, words.similarity, words.analogies, words.fill, words.vectors),
+    "Learn": (reference.ls, reference.explain, reference.schema, trace),
+}
+"""The commands, as help lists them."""
+
+
+def _named(command: Any) -> str:
+    """What a command is called."""
+    if isinstance(command, typer.Typer):
+        return str(command.info.name)
+    return str(command.__name__).rstrip("_")
+
+
+WIDEST = max(len(_named(command)) for command in chain.from_iterable(SECTIONS.values()))
+
+
+class _Sections(TyperGroup):
+    """Help with the commands under headings."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, commands in SECTIONS.items():
+            named = [(name, self.get_command(ctx, name)) for name in map(_named, commands)]
+            with formatter.section(title):
+                limit = formatter.width - 6 - WIDEST
+                rows = [(f"{name:{WIDEST}}", c.get_short_help_str(limit)) for name, c in named if c]
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
+    cls=_Sections,
     name="nnexp",
     help="Does this training choice help on my data, or was it luck?",
     no_args_is_help=True,
@@ -54,36 +91,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`nnexp COMMAND --help` says more about a command, with examples.",
 )
-for command in (
-    train,
-    check,
-    sweep,
-    ablate,
-    curve,
-    results.eval_,
-    results.compare,
-    diagnose,
-    results.runs,
-    results.show,
-    report,
-    predict,
-    ensemble,
-    export,
-    words.neighbours,
-    words.similarity,
-    words.analogies,
-    words.fill,
-    words.vectors,
-    reference.ls,
-    reference.explain,
-    reference.schema,
-    init,
-    importance,
-    threshold,
-    trace,
-):
-    app.command(command.__name__.rstrip("_"))(command)
-app.add_typer(plot, name="plot")
+for command in chain.from_iterable(SECTIONS.values()):
+    if isinstance(command, typer.Typer):
+        app.add_typer(command)
+    else:
+        app.command(_named(command))(command)
 
 
 def _version(wanted: bool) -> None:

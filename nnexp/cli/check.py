@@ -9,8 +9,7 @@ import typer
 
 from nnexp.checks.verdict import Verdict, counted
 from nnexp.cli import console
-from nnexp.cli.results import AsJson
-from nnexp.cli.train import Device
+from nnexp.cli.options import AsJson, Device, Overrides
 from nnexp.errors import CheckFailed, ConfigError, UsageError
 
 _STYLES: dict[str, console.Style] = {"pass": "good", "look": "warning", "fail": "bad"}
@@ -20,17 +19,14 @@ _NAME = 26
 
 def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
+    set_: Overrides = None,
     device: Annotated[
         Device | None,
         typer.Option(help="Where to run the network; auto: on a GPU if there is one."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at an experiment before it is trained: its data, network and learning rate.
+    """Look at data, network and learning rate before training.
 
     Each check says pass, look or fail, and what to do. Nothing is written; it takes seconds. The
     exit code is 5 if a check fails, else 0. --json has checks (name, verdict, text, advice),

@@ -10,8 +10,8 @@ import typer
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell
+from nnexp.cli.options import AsJson, Device, Experiment, Folder, Overrides, Quiet, Where, Workers
 from nnexp.cli.sweep_live import Live
-from nnexp.cli.train import Device
 from nnexp.errors import ConfigError, UsageError
 
 
@@ -23,9 +23,7 @@ class Over(StrEnum):
 
 
 def curve(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")
-    ] = None,
+    config: Experiment = None,
     over: Annotated[
         Over | None, typer.Option(help="The number of training examples, or of hidden units.")
     ] = None,
@@ -51,20 +49,10 @@ def curve(
         bool,
         typer.Option("--same-updates", help="As many updates at every point as with all examples."),
     ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Processes that train. [default: one a core]"),
-    ] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where to train; auto: on a GPU if there is one.")
-    ] = Device.AUTO,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where it is written. [default: runs]")
-    ] = None,
+    set_: Overrides = None,
+    workers: Workers = None,
+    device: Where = Device.AUTO,
+    out: Folder = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="CURVE", help="Go on with an interrupted one.")
     ] = None,
@@ -72,10 +60,10 @@ def curve(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Draw it: .png, .svg or .pdf."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the path only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Train a config with more and more data, or wider and wider, and show how the error falls.
+    """Show how the error falls with more data, or with a wider net.
 
     Of data it tells whether more would help; of hidden units where the U of the error has its
     bottom, if there is one. All points train in packs, with intervals over seeds. The path is

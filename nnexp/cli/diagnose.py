@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nnexp.cli import console
-from nnexp.cli.results import AsJson, Run
+from nnexp.cli.options import AsJson, Run
 
 
 def diagnose(

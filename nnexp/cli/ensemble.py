@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nnexp.cli.options import AsJson
+
 
 def ensemble(
     paths: Annotated[
@@ -16,9 +18,9 @@ def ensemble(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where the committee is written.")
     ] = Path("runs"),
     name: Annotated[str, typer.Option(help="Its name.")] = "ensemble",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make a committee of runs: a run that answers the mean of their answers.
+    """Make a committee of runs, which answers with their mean.
 
     Probabilities are averaged where the loss gives them, and numbers in their units. The runs
     must share task, classes, loss, data and test split. The committee holds copies of them, and

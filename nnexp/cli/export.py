@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nnexp.cli import console
-from nnexp.cli.results import AsJson, Run
+from nnexp.cli.options import AsJson, DataRoot, Run, check_data_root
 from nnexp.errors import UsageError
 
 
@@ -26,15 +26,13 @@ def export(
         bool, typer.Option("--int8", help="Weights in 8 bits: a smaller file, a little less exact.")
     ] = False,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators.")] = 20,
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
-    ] = None,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained model as an ONNX file, preprocessing and class names inside.
+    """Write a trained model as one ONNX file to deploy.
 
-    The file is tried on the run's test examples, and the largest difference from the run is told.
-    Needs the extra: pip install 'nnexp[onnx]'.
+    Preprocessing and the names of classes are inside. The file is tried on the run's test examples,
+    and the largest difference from the run is told. Needs the extra: pip install 'nnexp[onnx]'.
 
     \b
     Examples:
@@ -45,8 +43,7 @@ def export(
         raise UsageError(f"--out: {out} should end in .onnx")
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out: there is no folder {out.parent}")
-    if data_root is not None and not data_root.is_dir():
-        raise UsageError(f"--data-root: there is no folder {data_root}")
+    check_data_root(data_root)
     from nnexp.runs.rundir import RunDir
 
     RunDir.open(run)  # tells quickly what is wrong

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell, Style
-from nnexp.cli.results import AsJson, Part, Run
-from nnexp.errors import UsageError
+from nnexp.cli.options import AsJson, DataRoot, Part, Run, check_data_root
 
 SHOWN = 30
 """Of so many columns each is shown."""
@@ -23,14 +21,13 @@ def importance(
     metric: Annotated[
         str | None, typer.Option(help="One of the run's metrics. [default: the primary one]")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
-    ] = None,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which columns of a table a run uses: how much worse it is when one is shuffled.
+    """Show what each column of a table is worth to a run.
 
-    The interval is over the shuffles of a single run, and over the members of a group. A column may
+    A column's values are shuffled among the examples: how much worse is the metric then? The
+    interval is over the shuffles of a single run, and over the members of a group. A column may
     look unimportant because another one, correlated with it, tells the same: numeric columns that
     are correlated are shuffled together as well.
 
@@ -41,8 +38,7 @@ def importance(
     """
     from nnexp.runs.rundir import RunDir
 
-    if data_root is not None and not data_root.is_dir():
-        raise UsageError(f"--data-root: there is no folder {data_root}")
+    check_data_root(data_root)
     RunDir.open(run)  # tells quickly what is wrong
     from nnexp.runs.importance import importance as find
 

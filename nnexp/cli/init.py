@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nnexp.cli import console
+from nnexp.cli.options import AsJson
 from nnexp.errors import UsageError
 
 
@@ -28,9 +29,11 @@ def init(
         typer.Option(metavar="COLUMN", help="What to predict, by name or number; repeatable."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a config that exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Look at a data file and write a commented config that trains well as it is.
+    """Look at a data file and write a config that trains as it is.
+
+    Comments in it say what was found, and what else could be written.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nnexp.cli import console
+from nnexp.cli.options import Overrides
 from nnexp.cli.picture import Out, save, titles
 from nnexp.errors import UsageError
 
@@ -26,10 +27,7 @@ def schedule(
         Path, typer.Argument(metavar="CONFIG|RUN", help="A config, or a run or group as it ran.")
     ],
     output: Out,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
+    set_: Overrides = None,
 ) -> None:
     """Draw learning rate and momentum, as planned or as they ran.
 

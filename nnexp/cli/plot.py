@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 
 from nnexp.cli import console
+from nnexp.cli.options import DataRoot, Part, Run
 from nnexp.cli.picture import Out, save, titles
 from nnexp.cli.plans import schedule, surface
-from nnexp.cli.results import Part
 from nnexp.errors import UsageError
 
 plot = typer.Typer(
+    name="plot",
     help="Draw a picture: PNG, SVG or PDF, by the ending of -o.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="`nnexp plot WHAT --help` says more, with an example.",
 )
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's or a group's directory.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN…", help="Runs or groups of runs.")]
 Member = Annotated[
     int | None, typer.Option(min=0, help="Only this one of a group's members. [default: all]")
@@ -227,9 +227,7 @@ def boundary_(
     run: Run,
     output: Out,
     split: Split = Part.TRAIN,
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Draw what a model of two inputs answers everywhere.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nnexp.cli import console
-from nnexp.cli.results import AsJson, Run
+from nnexp.cli.options import AsJson, Run
 from nnexp.errors import UsageError
 
 
@@ -47,11 +47,12 @@ def predict(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict new examples: .csv, .parquet, .npz, .npy, images or a folder of them.
+    """Predict new examples, of a table or of images.
 
-    Columns are found by their names, and a target is not needed. Each example gets its class and
-    the probability of each, or a value in the target's units; of a group the mean of its models
-    and how far they agree. Where to decide between two classes, `nnexp threshold` tells.
+    They are a .csv, .parquet, .npz or .npy file, an image, or a folder of images. Columns are found
+    by their names, and a target is not needed. Each example gets its class and the probability of
+    each, or a value in the target's units; of a group the mean of its models and how far they
+    agree. Where to decide between two classes, `nnexp threshold` tells.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ import typer
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell
+from nnexp.cli.options import AsJson
 from nnexp.errors import UsageError, nearest
 
 
@@ -17,7 +18,7 @@ def ls(
     family: Annotated[
         str | None, typer.Argument(metavar="FAMILY", help="optimizer, schedule, layer, …")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what a config can name, by family.
 
@@ -47,7 +48,7 @@ def explain(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A component, a family, a section, or a key.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain something that a config can name.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nnexp.cli import console
-from nnexp.cli.results import Part
+from nnexp.cli.options import Part
 
 
 def report(
@@ -31,7 +31,7 @@ def report(
     ] = None,
     split: Annotated[Part, typer.Option(help="The part of the data to compare on.")] = Part.TEST,
 ) -> None:
-    """Write one page with all that runs tell: scores, diagnosis, curves, verdicts, pictures.
+    """Write one page with scores, curves, diagnosis and pictures.
 
     The page needs nothing but itself: it can be sent and opened anywhere, in light or dark, on a
     phone, too. Of several runs or groups it begins with the verdicts of `nnexp compare`.

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nnexp.cli import console
+from nnexp.cli.options import AsJson, DataRoot, Overrides, Part, Run, check_data_root
 from nnexp.errors import ConfigError, UsageError
-
-
-class Part(StrEnum):
-    """A part of the data."""
-
-    TRAIN = "train"
-    DEV = "dev"
-    TEST = "test"
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's or a group's directory.")]
 
 
 def eval_(
@@ -32,9 +20,7 @@ def eval_(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Score new data from this file instead.")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the run's data files are now.")
-    ] = None,
+    data_root: DataRoot = None,
     angles: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Average over the image turned by these, °.")
     ] = None,
@@ -72,8 +58,7 @@ def eval_(
 
     test_time = asked_for(angles, sizes, flip, mc_dropout, plain)
 
-    if data_root is not None and not data_root.is_dir():
-        raise UsageError(f"--data-root: there is no folder {data_root}")
+    check_data_root(data_root)
     opened = RunDir.open(run)  # tells quickly what is wrong
     from nnexp.runs.score import evaluate_run
 
@@ -201,10 +186,7 @@ def show(
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Fill in every default (a config's data are read).")
     ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
+    set_: Overrides = None,
     metric: Annotated[
         str | None, typer.Option(metavar="TIME_TO", help="Show when the run reached a goal.")
     ] = None,

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nnexp.cli import console
+from nnexp.cli.options import AsJson, Device, Folder, Overrides, Quiet, Where, Workers
 from nnexp.cli.sweep_live import Live
-from nnexp.cli.train import Device
 from nnexp.errors import ConfigError, UsageError
 
 
@@ -26,10 +26,7 @@ def sweep(
         Path | None,
         typer.Argument(metavar="CONFIG", help="A YAML file with a section `sweep`."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
+    set_: Overrides = None,
     trials: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Same as --set sweep.trials=N.")
     ] = None,
@@ -37,13 +34,8 @@ def sweep(
         float | None,
         typer.Option(metavar="MINUTES", help="Begin no more trials after so long."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Processes that train. [default: one a core]"),
-    ] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where to train; auto: on a GPU if there is one.")
-    ] = Device.AUTO,
+    workers: Workers = None,
+    device: Where = Device.AUTO,
     engine: Annotated[
         Engine | None,
         typer.Option(
@@ -58,9 +50,7 @@ def sweep(
             help="A Ray cluster that runs, such as auto or HOST:6379. [default: one is started]",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where sweeps are written. [default: runs]")
-    ] = None,
+    out: Folder = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="SWEEP", help="Go on with an interrupted sweep.")
     ] = None,
@@ -71,10 +61,8 @@ def sweep(
         Path | None,
         typer.Option(metavar="DIR", help="Draw parallel.png and slices.png into this folder."),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the sweep's path only.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search over hyper-parameters, many trials at once.
 

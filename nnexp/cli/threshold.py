@@ -11,7 +11,7 @@ import typer
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell
-from nnexp.cli.results import AsJson, Run
+from nnexp.cli.options import AsJson, Run
 
 SHOWN_LABELS = 20
 """Of so many labels each is shown."""
@@ -28,7 +28,7 @@ def threshold(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tune the decision threshold of two classes, or of each label, and show what it is worth.
+    """Tune the decision threshold of two classes, or of labels.
 
     The threshold is chosen on dev; its score on test stands beside that of the run's own decisions
     (a probability of 0.5). Then come precision and recall at other thresholds. F1 is that of the

@@ -10,7 +10,7 @@ import typer
 
 from nnexp.cli import console
 from nnexp.cli.console import Cell
-from nnexp.cli.results import AsJson
+from nnexp.cli.options import AsJson
 from nnexp.errors import UsageError
 
 
@@ -25,7 +25,7 @@ def trace(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show values forwards and gradients backwards through a small graph of arithmetic.
+    """Show values and gradients through a small graph.
 
     First the value of each operation, in the order in which they are computed; then, in reverse
     order, the derivative of the result by each, and how the chain rule comes to it. There are exp,

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nnexp.cli.options import AsJson, Device, Experiment, Folder, Overrides, Quiet
 from nnexp.errors import ConfigError, NnexpError, UsageError
 
 
-class Device(StrEnum):
-    """What training.device may be."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 def train(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config; repeatable."),
-    ] = None,
+    config: Experiment = None,
+    set_: Overrides = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Train N models that differ in their seed."),
@@ -48,16 +35,12 @@ def train(
     device: Annotated[
         Device | None, typer.Option(help="Where to train; auto: on a GPU if there is one.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where runs are written. [default: runs]")
-    ] = None,
+    out: Folder = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run or group.")
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the run's path only.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train an experiment: one run, or a group of runs.
 

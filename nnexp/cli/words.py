@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nnexp.cli import console
-from nnexp.cli.results import AsJson
+from nnexp.cli.options import AsJson
 from nnexp.errors import UsageError
 
 WordRun = Annotated[
@@ -29,7 +29,7 @@ def neighbours(
     member: Member = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the words whose vectors are nearest to a word's, by their cosine.
+    """Show the words whose vectors are nearest, by their cosine.
 
     \b
     Example:
@@ -60,7 +60,9 @@ def similarity(
     member: Member = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold word vectors against people's judgement: the rank correlation with a file's scores.
+    """Hold word vectors against people's judgement.
+
+    That is a file with a score for each pair; the result is the rank correlation with it.
 
     \b
     Example:
@@ -91,7 +93,7 @@ def analogies(
     member: Member = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer "a is to b as c is to …" with word vectors: the share of right answers.
+    """Answer "a is to b as c is to …", and count the right answers.
 
     The answer is the word nearest to b − a + c. Questions with an unknown word are left out.
 
@@ -122,7 +124,7 @@ def vectors(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")],
     member: Member = None,
 ) -> None:
-    """Write word vectors for other programs: word2vec's text format.
+    """Write word vectors as text, in word2vec's format.
 
     The first line has the numbers of words and of dimensions, each other one a word and its vector.
 
@@ -150,7 +152,7 @@ def fill(
     member: Member = None,
     as_json: AsJson = False,
 ) -> None:
-    """Guess the word that is missing from a sentence, with a run of the model cbow.
+    """Guess the word that is missing from a sentence (cbow).
 
     \b
     Example:

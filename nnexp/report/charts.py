@@ -13,8 +13,8 @@ from nnexp.report.svg import Chart, colour, legend, scale_of, shortened
 from nnexp.report.sweep_table import LOG_FROM, Axis
 from nnexp.stats import FloatArray, t_quantile
 
-POINTS = 20_000
-"""Points of all lines of a chart together, but at least 20 a line."""
+POINTS, FEWEST, MOST = 8_000, 20, 1_000
+"""Points of the lines of a chart together, and at least and at most of each line."""
 LINES = 100
 """Members that have a line of their own."""
 _FEW = 8
@@ -148,7 +148,7 @@ def interval_of(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def thinned(epoch: FloatArray, lines: int) -> np.ndarray:
     """Which epochs are drawn: all, or as many as `POINTS` allows, the first and last among them."""
-    most = max(POINTS // max(lines, 1), 20)
+    most = min(max(POINTS // max(lines, 1), FEWEST), MOST)
     if len(epoch) <= most:
         return np.arange(len(epoch))
     return np.unique(np.linspace(0, len(epoch) - 1, most).round().astype(np.int64))

@@ -128,6 +128,7 @@ main{max-width:1240px;margin:0 auto;padding:20px 16px 60px}
 h1{font-size:1.6rem;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:36px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
 h3{font-size:.95rem;margin:0 0 6px;overflow-wrap:anywhere}
+section>h3{margin-top:16px}
 p{margin:6px 0;max-width:75ch}
 .sub,figcaption,.faint{color:var(--faint);font-size:.87rem}
 .sub{overflow-wrap:anywhere}

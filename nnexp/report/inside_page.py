@@ -71,7 +71,16 @@ def _filters(run: Result, title: str) -> Html:
         most = max(FILTERS // channels, 1) * channels
         return filters(weights.reshape(-1, 1, *weights.shape[2:])[:most], channels, total, title)
     weights = weights[:FILTERS]
-    return filters(weights, math.ceil(math.sqrt(1.6 * len(weights))), total, title)
+    return filters(weights, _across(len(weights)), total, title)
+
+
+def _across(tiles: int) -> int:
+    """Tiles in a row: about half as many again as rows, with the fewest gaps in the last one."""
+    about = math.sqrt(1.6 * tiles)
+    return min(
+        range(math.ceil(0.75 * about), math.ceil(1.4 * about) + 1),
+        key=lambda columns: (-tiles % columns, abs(columns - about)),
+    )
 
 
 def filters(weights: FloatArray, across: int, total: int, title: str) -> Html:

@@ -84,7 +84,8 @@ def spreads(epoch: FloatArray, quantiles: Sequence[ByLayer], what: str, log: boo
     if not there:
         return Html("")
     if len(epoch) == 1:
-        layer = 1.0 + np.flatnonzero([name in there for name in quantiles[2]])
+        numbers = [i for i, name in enumerate(quantiles[2], 1) if name in there]
+        layer = np.array(numbers, np.float64)
         five = [np.array([by[name][0] for name in there]) for by in quantiles]
         return by_depth(layer, five, what, log)
     names = evenly(there, PANELS)

@@ -14,7 +14,7 @@ from nnexp.stats import FloatArray
 
 # Both ends are told apart on light and on dark paper, and with every kind of colour vision.
 POSITIVE, NEGATIVE = (222, 104, 20), (28, 128, 196)
-_EDGE, _APART = (128, 128, 128, 90), 2
+_EDGE, _APART, _TILE = (128, 128, 128, 90), 2, 56
 _RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 144, 141), (93, 201, 99), (253, 231, 37)])
 """Viridis at five places."""
 
@@ -44,7 +44,7 @@ def tiles(weights: FloatArray, across: int) -> np.ndarray:
     red, green and blue, with 0 in the middle.
     """
     count, _, height, width = weights.shape
-    size = max(1, 24 // max(height, width))
+    size = max(1, _TILE // max(height, width))
     painted = _coloured(weights) if weights.shape[1] == 3 else _signed(weights[:, 0])
     painted = painted.repeat(size, axis=1).repeat(size, axis=2)
     down = -(-count // across)

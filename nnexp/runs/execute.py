@@ -219,8 +219,9 @@ class Execution:
         return pack, now, course.seconds, trained
 
     def _begun(self, pack: Pack, now: TrainState, number: int) -> None:
-        if number == 0 and (text := self.reporter.begins(self.plan, pack, now)):
-            self._log(text)
+        if number == 0:
+            for line in self.reporter.begins(self.plan, pack, now).splitlines():
+                self._log(line)
         self.reporter.started(self.run, pack, number, len(self.plan.packs))
 
     def _baselines(self) -> list[dict[str, Any]]:

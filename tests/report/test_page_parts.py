@@ -91,13 +91,13 @@ def test_an_image_is_written_as_it_is() -> None:
 
 
 def test_weights_become_signed_colours() -> None:
-    weights = np.zeros((3, 1, 24, 24))
-    weights[0, 0, 0, 0], weights[1, 0, 23, 23], weights[2] = 2.0, -1.0, 0.0
+    weights = np.zeros((3, 1, 56, 56))
+    weights[0, 0, 0, 0], weights[1, 0, 55, 55], weights[2] = 2.0, -1.0, 0.0
     drawn = pixels.tiles(weights, 2)
-    assert drawn.shape == (2 * 26 + 2, 2 * 26 + 2, 4)
+    assert drawn.shape == (2 * 58 + 2, 2 * 58 + 2, 4)
     assert drawn[1, 1].tolist() == [*pixels.POSITIVE, 255]
-    assert drawn[24, 28 + 24].tolist() == [*pixels.NEGATIVE, 128]
-    assert drawn[28 + 1 : 28 + 25, 1:25, 3].max() == 0
+    assert drawn[56, 60 + 56].tolist() == [*pixels.NEGATIVE, 128]
+    assert drawn[60 + 1 : 60 + 57, 1:57, 3].max() == 0
     colours = pixels.tiles(np.array([[[[1.0]], [[0.0]], [[-1.0]]]]), 1)
     assert colours[5, 5].tolist() == [255, 128, 0, 255]
 
@@ -150,7 +150,7 @@ def test_what_is_said_over_a_plane_is_at_its_place() -> None:
 
 def test_a_first_layer_is_drawn(digits: Path) -> None:
     (image,) = parsed(report([digits])).iter("img")
-    assert decoded(image.attrib["src"]).shape == (2 * 26 + 2, 3 * 26 + 2 * 2, 4)
+    assert decoded(image.attrib["src"]).shape == (2 * 58 + 2, 3 * 58 + 2 * 2, 4)
     assert "weights of 5 units" in sections(report([digits]))["What it has learnt"]
 
 
