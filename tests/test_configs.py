@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnexp.analysis.vectors import vectors_of
+from nnexp.analysis.words.vectors import vectors_of
 from nnexp.config.load import load_config
 from nnexp.runs.execute import Order, Reporter, start
 from nnexp.runs.rundir import RunDir

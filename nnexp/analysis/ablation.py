@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from nnexp.analysis.compare import choose_metric, choose_split
-from nnexp.analysis.crossed import read_crossed
-from nnexp.analysis.findings import DATA, Finding
+from nnexp.analysis.comparing.compare import choose_metric, choose_split
+from nnexp.analysis.comparing.crossed import read_crossed
+from nnexp.analysis.comparing.findings import DATA, Finding
+from nnexp.analysis.comparing.verdict import ALPHA, p_text
 from nnexp.analysis.results import Result
 from nnexp.analysis.scores import bounds_of, difference_bounds
-from nnexp.analysis.verdict import ALPHA, p_text
 from nnexp.stats import Bounds, describe, holm
 
 FACTORIAL, LEAVE_ONE_OUT = "factorial", "leave_one_out"

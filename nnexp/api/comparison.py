@@ -6,9 +6,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from nnexp.analysis.compare import compare as compare_runs
-from nnexp.analysis.comparison import Comparison, Evidence, Pair, Side
-from nnexp.analysis.verdict import p_text
+from nnexp.analysis.comparing.compare import compare as compare_runs
+from nnexp.analysis.comparing.comparison import Comparison, Evidence, Pair, Side
+from nnexp.analysis.comparing.verdict import p_text
 from nnexp.api.data import Frame
 from nnexp.api.show import as_html, as_text, paragraph
 from nnexp.report.numbers import interval, spread

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nnexp.analysis.checks import ConfigDifference
-from nnexp.analysis.comparison import Comparison, Evidence, Pair, Side
-from nnexp.analysis.verdict import BETTER, EQUIVALENT, WORSE, p_text
+from nnexp.analysis.comparing.checks import ConfigDifference
+from nnexp.analysis.comparing.comparison import Comparison, Evidence, Pair, Side
+from nnexp.analysis.comparing.verdict import BETTER, EQUIVALENT, WORSE, p_text
 from nnexp.cli import console
 from nnexp.cli.console import Cell, Style
 from nnexp.cli.listing import brief

@@ -34,7 +34,7 @@ def diagnose(
       nnexp diagnose runs/digits/2026-11-20T10-15-02-3f9a
       nnexp diagnose runs/digits/2026-11-20T10-15-02-3f9a --best-possible 2%
     """
-    from nnexp.analysis.diagnosis import diagnose as look
+    from nnexp.analysis.diagnosing.diagnosis import diagnose as look
 
     found = look(run, best_possible)
     if as_json:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from nnexp.analysis.diagnosis import Diagnosis
-from nnexp.analysis.remark import Grade
+from nnexp.analysis.diagnosing.diagnosis import Diagnosis
+from nnexp.analysis.diagnosing.remark import Grade
 from nnexp.cli import console
 from nnexp.cli.console import Style
 

@@ -21,6 +21,10 @@ plot = typer.Typer(
     epilog="`nnexp plot WHAT --help` says more, with an example.",
 )
 
+Sweep = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep's directory.")]
+Arm = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which of a sweep's arms, if it has any.")
+]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN…", help="Runs or groups of runs.")]
 Member = Annotated[
     int | None, typer.Option(min=0, help="Only this one of a group's members. [default: all]")
@@ -184,7 +188,7 @@ def layers_(run: Run, output: Out, member: OneMember = None) -> None:
     Example:
       nnexp plot layers runs/digits/2026-11-20T10-15-02-3f9a -o layers.png
     """
-    from nnexp.analysis.layers import read_health
+    from nnexp.analysis.diagnosing.layers import read_health
     from nnexp.analysis.pictures import members_of
     from nnexp.report.figures.layers import layers
     from nnexp.report.figures.style import check_path
@@ -199,6 +203,36 @@ def layers_(run: Run, output: Out, member: OneMember = None) -> None:
         )
     which = "" if one.path == run else f", {one.path.name}"
     save(layers(table, f"{titles([run])[0]}{which}: its layers while it learnt"), output)
+
+
+@plot.command("parallel")
+def parallel_(sweep: Sweep, output: Out, arm: Arm = None) -> None:
+    """Draw a sweep's trials as lines over all searched keys.
+
+    \b
+    Example:
+      nnexp plot parallel runs/sweep-digits/2026-11-20T10-15-02-3f9a -o parallel.png
+    """
+    _search(sweep, "parallel", output, arm)
+
+
+@plot.command("slices")
+def slices_(sweep: Sweep, output: Out, arm: Arm = None) -> None:
+    """Draw a sweep's scores against each searched key.
+
+    \b
+    Example:
+      nnexp plot slices runs/sweep-digits/2026-11-20T10-15-02-3f9a -o slices.png
+    """
+    _search(sweep, "slices", output, arm)
+
+
+def _search(path: Path, kind: str, output: Path, arm: str | None) -> None:
+    from nnexp.cli.sweep_show import drawn, home_of
+    from nnexp.report.figures.style import check_path
+
+    check_path(output)
+    save(drawn(home_of(path, arm), kind), output)
 
 
 @plot.command("filters")
@@ -272,7 +306,7 @@ def words_(
       nnexp plot words runs/litbank/2026-11-20T10-15-02-3f9a -o words.png
       nnexp plot words vectors.txt --word sea --word ship --word house -o some.svg
     """
-    from nnexp.analysis.vectors import vectors_at
+    from nnexp.analysis.words.vectors import vectors_at
     from nnexp.report.figures.style import check_path
     from nnexp.report.figures.words import main_directions, words
 

@@ -43,7 +43,7 @@ def report(
       nnexp report runs/sweep-digits/… -o sweep.html
       nnexp report runs/digits-curve/… -o curve.html
     """
-    from nnexp.report.page import write_report
+    from nnexp.report.html.page import write_report
 
     write_report(paths, out, metric, margin, split.value)
     console.say_path(out)

@@ -116,14 +116,15 @@ def compare(
             raise UsageError("--margin and --plot don't go with a time_to")
         _compare_times(paths, metric, as_json)
         return
-    from nnexp.analysis.compare import compare as compare_runs
+    from nnexp.analysis.comparing.compare import compare as compare_runs
 
     found = compare_runs(paths, metric, margin, split.value)
     if plot is not None:
-        from nnexp.analysis.compare import histories
-        from nnexp.report.plots import learning_curves
+        from nnexp.analysis.comparing.compare import histories
+        from nnexp.report.figures.curves import curves
+        from nnexp.report.figures.style import save
 
-        learning_curves(histories(found), found.metric, plot)
+        save(curves(histories(found), found.metric), plot)
     if as_json:
         console.say_json(found.to_json())
         return
@@ -135,13 +136,13 @@ def compare(
 
 
 def _is_time(metric: str) -> bool:
-    from nnexp.analysis.time_to import is_goal
+    from nnexp.analysis.comparing.time_to import is_goal
 
     return is_goal(metric)
 
 
 def _compare_times(paths: list[Path], metric: str, as_json: bool) -> None:
-    from nnexp.analysis.time_to import compare_times, parse
+    from nnexp.analysis.comparing.time_to import compare_times, parse
 
     found = compare_times(paths, parse(metric))
     if as_json:
@@ -239,8 +240,8 @@ def _show_sweep(path: Path, resolved: bool, as_json: bool) -> None:
 
 def _show_time(path: Path, metric: str, as_json: bool) -> None:
     """When a run, or each run of a group, reached a goal."""
+    from nnexp.analysis.comparing.time_to import TimeComparison, notes, parse, times
     from nnexp.analysis.results import read_result
-    from nnexp.analysis.time_to import TimeComparison, notes, parse, times
 
     goal = parse(metric)
     sides = (times(read_result(path), goal),)

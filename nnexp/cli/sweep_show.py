@@ -169,24 +169,60 @@ def draw_pictures(sweep: SweepDir, folder: Path) -> list[Path]:
 
     Raises UsageError if no trial has a score, RunError if the folder can't be made.
     """
-    from nnexp.report.sweep_plots import parallel_coordinates, slices
+    from nnexp.report.figures.style import save
 
-    state = sweep.state()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder} can't be made: {error.strerror or error}") from error
-    arms = {f"_{arm}": SweepDir(sweep.path / "arms" / arm) for arm in state["sweep"]["arms"]}
+    arms = sweep.state()["sweep"]["arms"]
+    homes = {f"_{arm}": SweepDir(sweep.path / "arms" / arm) for arm in arms}
     written = []
-    for end, home in (arms or {"": sweep}).items():
-        rows = trial_rows(home.path)
-        shares = _shares(home.read(home.summary)) if home.summary.is_file() else {}
-        for name, draw in (("parallel", parallel_coordinates), ("slices", slices)):
-            path = folder / f"{name}{end}.png"
-            scales = home.state().get("scales")
-            draw(rows, state["metric"], state["higher_is_better"], path, scales, shares)
+    for end, home in (homes or {"": sweep}).items():
+        for kind in KINDS:
+            path = folder / f"{kind}{end}.png"
+            save(drawn(home, kind), path)
             written.append(path)
     return written
+
+
+KINDS = ("parallel", "slices")
+"""The pictures of a sweep."""
+
+
+def home_of(path: Path, arm: str | None) -> SweepDir:
+    """A sweep, or one of its arms. Raises RunError, and UsageError if there is no such arm."""
+    sweep = SweepDir.open(path)
+    asked = sweep.state().get("sweep")
+    if asked is None:
+        raise UsageError(f"{path} is no sweep: nnexp show {path} says what it is")
+    arms = list(asked["arms"])
+    if arm is None and not arms:
+        return sweep
+    if arm is None or arm not in arms:
+        given = f" (received: {arm})" if arm else ""
+        told = f"its arms are {', '.join(arms)}" if arms else "it has no arms"
+        raise UsageError(f"{path}: say which arm to draw with --arm; {told}{given}")
+    return SweepDir(sweep.path / "arms" / arm)
+
+
+def drawn(home: SweepDir, kind: str) -> Any:
+    """A picture of the trials of a sweep, or of one arm: a matplotlib Figure.
+
+    Raises UsageError if no trial has a score, or without matplotlib.
+    """
+    from nnexp.report.figures.sweep import parallel_coordinates, slices
+
+    draw = {"parallel": parallel_coordinates, "slices": slices}[kind]
+    state = home.state()
+    shares = _shares(home.read(home.summary)) if home.summary.is_file() else {}
+    return draw(
+        trial_rows(home.path),
+        state["metric"],
+        state["higher_is_better"],
+        state.get("scales"),
+        shares,
+    )
 
 
 def _shares(summary: Mapping[str, Any]) -> dict[str, float]:

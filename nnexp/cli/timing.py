@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnexp.analysis.time_to import FASTER, SLOWER, TimeComparison, Times
+from nnexp.analysis.comparing.time_to import FASTER, SLOWER, TimeComparison, Times
 from nnexp.cli import console
 from nnexp.cli.console import Cell, Style
 

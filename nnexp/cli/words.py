@@ -35,7 +35,7 @@ def neighbours(
     Example:
       nnexp neighbours runs/litbank/2026-11-20T10-15-02-3f9a sea walked -k 5
     """
-    from nnexp.analysis.vectors import vectors_at
+    from nnexp.analysis.words.vectors import vectors_at
 
     vectors = vectors_at(run, member)
     rows = {word: vectors.row(word) for word in words}  # all are known before any is shown
@@ -68,8 +68,8 @@ def similarity(
     Example:
       nnexp similarity runs/litbank/2026-11-20T10-15-02-3f9a wordsim353.tsv
     """
-    from nnexp.analysis.vectors import vectors_at
-    from nnexp.analysis.words import similarity as measure
+    from nnexp.analysis.words.quality import similarity as measure
+    from nnexp.analysis.words.vectors import vectors_at
 
     found = measure(vectors_at(run, member), file)
     if as_json:
@@ -101,9 +101,9 @@ def analogies(
     Example:
       nnexp analogies runs/litbank/2026-11-20T10-15-02-3f9a questions-words.txt
     """
-    from nnexp.analysis.vectors import vectors_at
-    from nnexp.analysis.words import analogies as measure
-    from nnexp.analysis.words import total
+    from nnexp.analysis.words.quality import analogies as measure
+    from nnexp.analysis.words.quality import total
+    from nnexp.analysis.words.vectors import vectors_at
 
     sections = measure(vectors_at(run, member), file)
     whole = total(sections)
@@ -136,7 +136,7 @@ def vectors(
         raise UsageError(f"--out: there is no folder {out.parent}")
     if out.is_dir():
         raise UsageError(f"--out: {out} is a folder")
-    from nnexp.analysis.vectors import vectors_of, write_word2vec
+    from nnexp.analysis.words.vectors import vectors_of, write_word2vec
 
     found = vectors_of(run, member)
     write_word2vec(found, out)
@@ -158,7 +158,7 @@ def fill(
     Example:
       nnexp fill runs/cbow/2026-11-20T10-15-02-3f9a "the ship put out to _ again"
     """
-    from nnexp.analysis.fill import fill as guess
+    from nnexp.analysis.words.fill import fill as guess
 
     found = guess(run, text, k, member)
     if found.unknown:

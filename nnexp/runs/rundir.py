@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -441,17 +442,26 @@ def is_sweep(path: Path) -> bool:
 
 
 def command_of(sweep: Path) -> str:
-    """The command that made a sweep and goes on with it: an ablation is one, too."""
-    return "ablate" if (sweep / "cells").is_dir() else "sweep"
+    """The command that made a sweep and goes on with it: ablations and curves are sweeps, too."""
+    try:
+        state = json.loads((sweep / SWEEP).read_bytes())
+    except (OSError, ValueError):
+        return "sweep"
+    kinds = {"ablation": "ablate", "curve": "curve"}
+    return next(
+        (kinds[kind] for kind in kinds if isinstance(state, dict) and kind in state), "sweep"
+    )
 
 
 def _sweep(path: Path) -> str:
     """What to take instead of a sweep."""
-    if command_of(path) == "ablate":
-        whole = (path / "cells" / "all").is_dir()
-        kind = "an ablation" if whole else "a curve"
-        group = "all" if whole else min(home.name for home in path.glob("cells/*"))
-        return f"{path} is {kind}, not a run: take one of its groups, such as {path}/cells/{group}"
+    command = command_of(path)
+    if command != "sweep":
+        kind = "an ablation" if command == "ablate" else "a curve"
+        group = next(iter(sorted(path.glob("cells/*"))), None)
+        if group is None:
+            return f"{path} is {kind}, not finished; go on with: nnexp {command} --resume {path}"
+        return f"{path} is {kind}, not a run: take one of its groups, such as {group}"
     names = {"best": "its best config's run", "winner": "the same on fresh seeds"}
     homes = [path, *sorted(path.glob("arms/*"))]
     there = {name: [home for home in homes if (home / name / MANIFEST).is_file()] for name in names}

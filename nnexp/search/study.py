@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnexp.analysis.findings import mean_score
+from nnexp.analysis.comparing.findings import mean_score
 from nnexp.analysis.results import read_result
 from nnexp.analysis.scores import bounds_of
 from nnexp.components.searching.bayesian import Asking

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import nnexp
-from nnexp.analysis.compare import compare
+from nnexp.analysis.comparing.compare import compare
 from nnexp.config.load import Config, check_config
 from nnexp.config.plugins import loaded
 from nnexp.config.source import Node, Place, dump, find, key_place, node_of, plain, put, without

@@ -18,7 +18,7 @@ from nnexp.analysis.ablation import (
     designed,
     reach,
 )
-from nnexp.analysis.crossed import Crossed, read_crossed
+from nnexp.analysis.comparing.crossed import Crossed, read_crossed
 from nnexp.analysis.results import Result, read_result
 from nnexp.errors import RunError, UsageError
 from nnexp.stats import holm

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from nnexp.analysis.compare import compare, histories
+from nnexp.analysis.comparing.compare import compare, histories
 from nnexp.errors import RunError, UsageError
 from nnexp.stats import two_way
 
@@ -445,7 +445,8 @@ def test_runs_without_results(run: Write) -> None:
 def test_comparing_imports_nothing_heavy(run: Write) -> None:
     x, y = rows(right(0.9, 1)), rows(right(0.9, 2))
     code = (
-        "import sys; from pathlib import Path; from nnexp.analysis.compare import compare\n"
+        "import sys; from pathlib import Path\n"
+        "from nnexp.analysis.comparing.compare import compare\n"
         "compare([Path(p) for p in sys.argv[1:]], margin=0.01).to_json()\n"
         "print(*[m for m in ('torch', 'pandas', 'scipy.stats', 'sklearn', 'matplotlib') "
         "if m in sys.modules])"

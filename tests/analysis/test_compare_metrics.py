@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from nnexp.analysis.compare import compare
+from nnexp.analysis.comparing.compare import compare
 from nnexp.errors import UsageError
 
 Write = Callable[..., Path]

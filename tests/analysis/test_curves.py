@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnexp.analysis.curves import FLAT, IMPROVING, WORSENING, direction, onset, smoothed, trend
+from nnexp.analysis.diagnosing.curves import (
+    FLAT,
+    IMPROVING,
+    WORSENING,
+    direction,
+    onset,
+    smoothed,
+    trend,
+)
 
 EPOCHS = np.arange(1.0, 101.0)
 FALLING = np.exp(-EPOCHS / 40)

@@ -17,11 +17,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import ttest_ind
 
-from nnexp.analysis import bias_variance as bv
-from nnexp.analysis.calibrated import calibrate, calibration_error, fit_temperature
-from nnexp.analysis.curves import IMPROVING, onset
-from nnexp.analysis.diagnosis import Diagnosis, diagnose
-from nnexp.analysis.remark import Remark
+from nnexp.analysis.diagnosing import bias_variance as bv
+from nnexp.analysis.diagnosing.calibrated import calibrate, calibration_error, fit_temperature
+from nnexp.analysis.diagnosing.curves import IMPROVING, onset
+from nnexp.analysis.diagnosing.diagnosis import Diagnosis, diagnose
+from nnexp.analysis.diagnosing.remark import Remark
 from nnexp.errors import DamagedRun, UsageError
 
 Write = Callable[..., Path]

@@ -13,8 +13,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import brier_score_loss, log_loss
 
-from nnexp.analysis.compare import compare
-from nnexp.analysis.elsewhere import read_elsewhere
+from nnexp.analysis.comparing.compare import compare
+from nnexp.analysis.comparing.elsewhere import read_elsewhere
 from nnexp.analysis.results import read_result
 from nnexp.cli.app import run as run_command
 from nnexp.errors import DataError, RunError, UsageError

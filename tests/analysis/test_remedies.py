@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nnexp.analysis import remedies
-from nnexp.analysis.remedies import Advice
+from nnexp.analysis.diagnosing import remedies
+from nnexp.analysis.diagnosing.remedies import Advice
 from nnexp.analysis.results import Result, read_result
 from nnexp.config.load import load_config
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnexp.analysis.compare import compare
+from nnexp.analysis.comparing.compare import compare
 from nnexp.analysis.results import as_number, read_result
 from nnexp.errors import DamagedRun, NnexpError, RunError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from nnexp.analysis.comparing.time_to import Goal, compare_times, is_goal, parse, times
 from nnexp.analysis.results import read_result
-from nnexp.analysis.time_to import Goal, compare_times, is_goal, parse, times
 from nnexp.errors import RunError, UsageError
 
 ROWS = [{"split": "test", "id": "a", "target": "x", "prediction": "x", "loss": 0.1}]

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nnexp.analysis.vectors import Vectors, largest, read_word2vec, write_word2vec
-from nnexp.analysis.words import (
+from nnexp.analysis.words.quality import (
     Section,
     analogies,
     read_pairs,
@@ -21,6 +20,7 @@ from nnexp.analysis.words import (
     similarity,
     total,
 )
+from nnexp.analysis.words.vectors import Vectors, largest, read_word2vec, write_word2vec
 from nnexp.errors import DataError, UsageError
 
 WORDS = ("king", "queen", "man", "woman", "don't", "été")
@@ -143,7 +143,7 @@ class TestAnalogies:
 
     @given(st.integers(0, 1000))
     def test_answers_are_those_of_a_loop(self, seed: int) -> None:
-        from nnexp.analysis.words import _answers
+        from nnexp.analysis.words.quality import _answers
 
         vectors = made(tuple(f"w{i}" for i in range(9)), 4, seed)
         drawn = np.random.default_rng(seed).integers(0, 9, (20, 3))
@@ -151,7 +151,7 @@ class TestAnalogies:
         assert _answers(vectors.unit, drawn).tolist() == expected
 
     def test_by_section(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nnexp.analysis.words._AT_ONCE", 1)  # a question at a time
+        monkeypatch.setattr("nnexp.analysis.words.quality._AT_ONCE", 1)  # a question at a time
         square = np.array([[1, 0, 1], [0, 1, 1], [1, 0, -1], [0, 1, -1], [5, 5, 0.0], [1, 1, 1]])
         vectors = Vectors(WORDS, square)
         text = (

@@ -381,7 +381,7 @@ def test_an_interrupted_fit_goes_on_exactly(
 
 
 def test_compare_says_what_the_command_line_says(group: nnexp.Run, tmp_path: Path) -> None:
-    from nnexp.analysis.compare import compare
+    from nnexp.analysis.comparing.compare import compare
 
     names = IRIS.target_names[IRIS.target]
     slow = small().fit(

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnexp.analysis.checks import ConfigDifference
+from nnexp.analysis.comparing.checks import ConfigDifference
 from nnexp.cli import console
 from nnexp.cli.comparing import _config_rows
 from nnexp.cli.listing import brief

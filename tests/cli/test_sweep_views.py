@@ -203,6 +203,24 @@ def test_pictures_of_a_finished_sweep(
     assert state["scales"] == {"optimizer.lr": "log", "model.dropout": "linear"}
 
 
+def test_one_picture_of_a_sweep(
+    swept: Path, arms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("parallel", "slices"):
+        picture = tmp_path / f"{kind}.svg"
+        said(capsys, "plot", kind, swept, "-o", picture)
+        said(capsys, "plot", kind, arms, "--arm", "raw", "-o", picture.with_suffix(".png"))
+        assert picture.read_bytes().startswith(b"<?xml")
+    line = ["plot", "slices", arms, "-o", tmp_path / "a.png"]
+    assert "say which arm to draw with --arm; its arms are raw, scaled" in said(
+        capsys, *line, code=2
+    )
+    assert "(received: rew)" in said(capsys, *line, "--arm", "rew", code=2)
+    assert "it has no arms" in said(
+        capsys, "plot", "slices", swept, "--arm", "raw", "-o", tmp_path / "a.png", code=2
+    )
+
+
 def test_pictures_that_can_not_be_are_refused_before_anything_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,8 +240,9 @@ def test_an_ablation_is_told_from_a_sweep(cut: Path, capsys: pytest.CaptureFixtu
     cells = [{"off": [], "home": "cells/all"}, {"off": [0], "home": "cells/without-dropout"}]
     told = {"factors": ["dropout"], "design": "factorial", "cells": cells, "packs": [0]}
     (cut / "sweep.json").write_text(json.dumps({**state, "ablation": told}))
-    (cut / "cells").mkdir()
     (cut / "trials.csv").unlink()
+    assert f"go on with: nnexp ablate --resume {cut}" in said(capsys, "eval", cut, code=3)
+    (cut / "cells" / "all").mkdir(parents=True)
     (line,) = as_json(capsys, "runs", cut)
     assert (line["kind"], line["members"], line["status"]) == ("ablation", 2, "interrupted")
     shown = said(capsys, "show", cut)

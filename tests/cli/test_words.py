@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from nnexp.analysis.vectors import tables_of, word_run
+from nnexp.analysis.words.vectors import tables_of, word_run
 from nnexp.cli.app import run
 from nnexp.components.losses.loss import Loss
 from nnexp.components.losses.tree import HierarchicalSoftmax

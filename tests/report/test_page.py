@@ -15,12 +15,13 @@ import torch
 from nnexp.analysis.results import Result, read_result
 from nnexp.cli.app import run as run_command
 from nnexp.errors import DamagedRun, UsageError
-from nnexp.report import charts, class_charts, evidence, layers_page
-from nnexp.report.config_table import merged
-from nnexp.report.html import Html, page, tag
+from nnexp.report.html import charts, class_charts, evidence
+from nnexp.report.html import layers as layers_page
+from nnexp.report.html.config_table import merged
+from nnexp.report.html.markup import Html, page, tag
+from nnexp.report.html.page import report, write_report
+from nnexp.report.html.svg import scale_of
 from nnexp.report.numbers import interval, spread, value
-from nnexp.report.page import report, write_report
-from nnexp.report.svg import scale_of
 from nnexp.stats import describe
 
 CLASSES = ("<script>alert(1)</script>", 'a&b"c', "plain")

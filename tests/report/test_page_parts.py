@@ -19,10 +19,12 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from nnexp.analysis.precision_recall import precision_recall
 from nnexp.analysis.results import Result, read_result
-from nnexp.report import charts, class_charts, inside_page, layers_page, pixels
-from nnexp.report.diagnosis_page import diagnosis, with_code
-from nnexp.report.html import cards, join, tag
-from nnexp.report.page import report
+from nnexp.report.html import charts, class_charts, pixels
+from nnexp.report.html import inside as inside_page
+from nnexp.report.html import layers as layers_page
+from nnexp.report.html.diagnosis import diagnosis, with_code
+from nnexp.report.html.markup import cards, join, tag
+from nnexp.report.html.page import report
 from tests.report.test_page import parsed, sections, train, words
 
 MOONS = """\
@@ -180,7 +182,7 @@ def test_where_the_data_are_gone_there_is_a_line(root: Path) -> None:
 def test_neither_torch_nor_matplotlib_is_needed_without_a_plane(digits: Path) -> None:
     script = (
         "import sys; sys.modules.update(torch=None, matplotlib=None)\n"
-        "from pathlib import Path; from nnexp.report.page import report\n"
+        "from pathlib import Path; from nnexp.report.html.page import report\n"
         "print(all('What it has learnt' in report([Path(x)]) for x in sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, str(digits)]
@@ -269,7 +271,7 @@ def test_precision_and_recall_are_those_of_scikit_learn(moons: Path) -> None:
 
 
 def test_the_diagnosis_has_every_finding_and_the_next_step(moons: Path) -> None:
-    from nnexp.analysis.diagnosis import diagnose
+    from nnexp.analysis.diagnosing.diagnosis import diagnose
 
     told = diagnose(moons)
     found = words(ElementTree.fromstring(f"<div>{diagnosis(read_result(moons))}</div>"))

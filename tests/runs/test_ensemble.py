@@ -16,8 +16,8 @@ import yaml
 from sklearn.datasets import load_iris
 
 import nnexp
-from nnexp.analysis.compare import compare
-from nnexp.analysis.time_to import compare_times, parse
+from nnexp.analysis.comparing.compare import compare
+from nnexp.analysis.comparing.time_to import compare_times, parse
 from nnexp.cli.app import run
 from nnexp.components.losses.loss import Loss
 from nnexp.errors import DamagedRun, RunError, UsageError

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nnexp.analysis.scores import bounds_of, difference_bounds
+from nnexp.components.metrics.metric import Metric
 from nnexp.errors import UsageError, nearest
 from nnexp.report.figures.style import (
     COLOURS,
@@ -23,9 +24,13 @@ from nnexp.report.figures.style import (
     style,
     wants_log,
 )
-from nnexp.report.plots import LONG, History, smooth
 from nnexp.stats import LEVEL, Bounds, t_quantile
 
+History: TypeAlias = Mapping[str, np.ndarray]
+"""A run's metrics.csv: values of each column by epoch, NaN where there is none."""
+
+LONG = 60
+"""Epochs from which curves are smoothed, with the raw ones thin behind."""
 SPLIT_COLOURS = {"train": COLOURS[1], "dev": COLOURS[0]}
 """Where one run, or one group, is drawn alone; of several each has a colour."""
 DASHES: dict[str, Any] = {"train": (0, (4, 2)), "dev": "solid"}
@@ -79,7 +84,10 @@ def _legends(figure: Figure, histories: Mapping[str, Sequence[History]]) -> None
         strokes.append((patch(INK, 0.2), "95 % interval of the mean"))
     elif any(len(one["epoch"]) >= LONG for (one,) in histories.values() if "epoch" in one):
         strokes.append((thin, "as measured; thick: smoothed"))
-    legend(figure, strokes, loc="outside lower left", ncols=4)
+    ring = line(INK, linestyle="", marker="o", markersize=6, markeredgewidth=1.4)
+    ring.set_markerfacecolor("white")
+    strokes.append((ring, "best epoch"))
+    legend(figure, strokes, loc="outside lower left", ncols=5)
 
 
 def _check(histories: Mapping[str, Sequence[History]], metric: str) -> None:
@@ -96,13 +104,17 @@ def _check(histories: Mapping[str, Sequence[History]], metric: str) -> None:
 def _panel(axes: Any, histories: Mapping[str, Sequence[History]], metric: str) -> None:
     drawn, bounds = [], bounds_of(metric) or (-np.inf, np.inf)
     for number, members in enumerate(histories.values()):
+        ends: dict[str, tuple[Array, Array, str]] = {}
         for split in DASHES:
             alone = SPLIT_COLOURS[split] if len(histories) == 1 else None
             epoch, values = aligned(members, f"{split}/{metric}")
             if len(values):
                 colour = alone or COLOURS[number % len(COLOURS)]
-                _draw(axes, epoch, values, split, colour, bounds)
+                shown = _draw(axes, epoch, values, split, colour, bounds)
                 drawn.append(values.ravel())
+                ends[split] = (epoch, shown, colour)
+        if ends:
+            _ring(axes, metric, *ends["dev" if "dev" in ends else "train"])
     _axes(axes, metric)
     if drawn and wants_log(np.concatenate(drawn)):
         logarithmic(axes.yaxis)
@@ -129,7 +141,8 @@ def _axes(axes: Any, label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw(axes: Any, epoch: Array, values: Array, split: str, colour: str, bounds: Bounds) -> None:
+def _draw(axes: Any, epoch: Array, values: Array, split: str, colour: str, bounds: Bounds) -> Array:
+    """Draws one split, and gives the thick line `[T]`."""
     look: dict[str, Any] = {"color": colour, "linestyle": DASHES[split]}
     if len(values) > 1:
         mean, *ends = mean_interval(values)
@@ -144,6 +157,20 @@ def _draw(axes: Any, epoch: Array, values: Array, split: str, colour: str, bound
         mean = values[0]
     look["marker"] = "o" if len(epoch) == 1 else None
     axes.plot(epoch, mean, linewidth=2.0 if split == "dev" else 1.5, **look)
+    return mean
+
+
+def _ring(axes: Any, metric: str, epoch: Array, mean: Array, colour: str) -> None:
+    """Marks the best epoch."""
+    best = int(np.nanargmax(mean) if higher_is_better(metric) else np.nanargmin(mean))
+    look = {"facecolor": "white", "edgecolor": colour, "linewidth": 1.6}
+    axes.scatter(epoch[best], mean[best], s=40, zorder=5, **look)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether larger values of a metric, named as in metrics.csv, are better."""
+    known = Metric.registered.get(metric)
+    return known is not None and issubclass(known, Metric) and known.higher_is_better
 
 
 def aligned(members: Sequence[History], column: str) -> tuple[Array, Array]:
@@ -173,3 +200,16 @@ def mean_interval(values: Array) -> tuple[Array, Array, Array]:
     half = half / np.sqrt(np.maximum(count, 1))
     mean = np.where(count > 0, mean, np.nan)
     return mean, mean - half, mean + half
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Centred running mean over about a thirtieth of the curve, shorter at its ends; keeps gaps."""
+    half = max(2, len(values) // 60)
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    place = np.arange(len(values))
+    reach = np.minimum(half, np.minimum(place, len(values) - 1 - place))
+    low, high = place - reach, place + reach + 1
+    mean = (sums[high] - sums[low]) / np.maximum(counts[high] - counts[low], 1)
+    return np.where(known, mean, np.nan)

@@ -1,0 +1,1 @@
+"""Whether runs differ: pairs, tests, and what the verdict speaks of."""

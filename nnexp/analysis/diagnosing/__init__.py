@@ -1,0 +1,1 @@
+"""What held a training back, finding by finding, and what to do next."""

@@ -1,0 +1,1 @@
+"""One page that shows a run, a comparison, a sweep: HTML and SVG, without a library."""
