@@ -91,7 +91,9 @@ class Result:
     kind: str
     manifest: Mapping[str, Any]
     members: tuple[Result, ...] = ()
-    _predictions: dict[str, Predictions] = field(default_factory=dict, repr=False, compare=False)
+    _answers: dict[bool, dict[str, Predictions]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def status(self) -> str:
@@ -143,15 +145,23 @@ class Result:
 
     def predictions(self, split: str) -> Predictions:
         """The split's rows of predictions.csv; ids are unique."""
-        if split not in self._predictions:
-            if not (self.path / "predictions.csv").exists():
-                RunDir(self.path).refuse_light("predictions")
-            self._predictions[split] = _read_predictions(self.path, split)
-        return self._predictions[split]
+        return self._read(split, outputs=False)
 
     def outputs(self, split: str) -> FloatArray:
         """The network's outputs `[examples, outputs]`, in the order of `predictions`."""
-        return _read_predictions(self.path, split, True).numbers("output")
+        return self._read(split, outputs=True).numbers("output")
+
+    def _read(self, split: str, outputs: bool) -> Predictions:
+        """A split's rows; the file is read at most twice, for all splits at once."""
+        if outputs not in self._answers:
+            if not (self.path / "predictions.csv").exists():
+                RunDir(self.path).refuse_light("predictions")
+            self._answers[outputs] = _read_predictions(self.path, outputs)
+        file, by_split = self.path / "predictions.csv", self._answers[outputs]
+        found = by_split[split if split in by_split else ""]
+        if len(set(found.columns["id"])) < len(found.columns["id"]):
+            raise DamagedRun(f"{file}: an id stands there twice in split '{split}'")
+        return found
 
     def history(self) -> dict[str, FloatArray]:
         """metrics.csv: each column's values by epoch, NaN where empty; {} before the first one."""
@@ -191,21 +201,22 @@ def read_result(path: Path) -> Result:
     return Result(path, kind, manifest, tuple(members))
 
 
-def _read_predictions(root: Path, split: str, outputs: bool = False) -> Predictions:
+def _read_predictions(root: Path, outputs: bool) -> dict[str, Predictions]:
+    """The rows of each split, with the outputs or without; under "" no rows."""
     file = root / "predictions.csv"
     header, rows = read_rows(root, file.name)
     for name in ("split", "id"):
         if name not in header:
             raise DamagedRun(f"{file}: there is no column '{name}'")
-    place = header.index("split")
-    kept = [row for row in rows if row[place] == split]
-    cells = zip(*kept, strict=True) if kept else [()] * len(header)
-    columns = dict(zip(header, cells, strict=True))
-    if not outputs:  # the bulk of the file, and hardly anything reads them
-        columns = {n: c for n, c in columns.items() if not n.startswith("output")}
-    if len(set(columns["id"])) < len(columns["id"]):
-        raise DamagedRun(f"{file}: an id stands there twice in split '{split}'")
-    return Predictions(file, columns)
+    # Outputs are the bulk of the file, and hardly anything reads them.
+    kept = [i for i, n in enumerate(header) if outputs or not n.startswith("output")]
+    place, parts = header.index("split"), dict[str, list[list[str]]]({"": []})
+    for row in rows:
+        parts.setdefault(row[place], []).append(row)
+    return {
+        split: Predictions(file, {header[i]: tuple(row[i] for row in part) for i in kept})
+        for split, part in parts.items()
+    }
 
 
 def read_rows(root: Path, name: str) -> tuple[list[str], list[list[str]]]:

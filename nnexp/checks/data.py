@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nnexp.checks.columns import correlated, giveaways, repeated
+from nnexp.checks.columns import correlated, counting, giveaways, repeated
 from nnexp.checks.parts import alike, twins
 from nnexp.checks.verdict import Judgement, Verdict, judged
 from nnexp.components.preprocessing.columns import shown
@@ -87,6 +87,14 @@ def _columns(table: Table, rows: np.ndarray, width: int) -> Iterator[Verdict]:
         shown([f"{a} and {b} ({r:.4f})" for a, b, r in near]) if near else "none above 0.999",
         look=bool(near),
         advice="drop one of each pair, or use `pca`: their weights can't be told apart",
+    )
+    counts = [features.names[at] for at in counting(few, rows)]
+    yield judged(
+        "row numbers",
+        f"{shown(counts)}: rises by the same from row to row" if counts else "none",
+        look=bool(counts),
+        advice="a number that only says where a row stands tells nothing of new ones: name it as "
+        "`data.source.id`, or leave it out (`data.source.drop`)",
     )
 
 

@@ -36,7 +36,7 @@ class Live(Progress):
     def advanced(self, done: float, best: float | None) -> None:
         if self._bar is not None and self._bar.is_due():
             elapsed = time.monotonic() - self._begun
-            left = console.duration(elapsed / done * (self._total - done)) if done else ""
+            left = console.duration(elapsed / done * (self._total - done)) if done >= 1 else ""
             details = "" if best is None else f"best {best:.4g}"
             self._bar.advance(int(done), f"{left} left" if left else "", details)
 

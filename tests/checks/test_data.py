@@ -60,7 +60,7 @@ def test_sound_data_pass(tmp_path: Path, seed: int) -> None:
     found = _verdicts(tmp_path, _columns(seed))
     assert {v.verdict for v in found.values()} == {"pass"}, found
     assert not any(v.advice for v in found.values())
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def test_columns_with_gaps(tmp_path: Path) -> None:
@@ -116,6 +116,17 @@ def test_a_column_that_gives_the_target_away(tmp_path: Path, kind: str) -> None:
     found = _verdicts(tmp_path, columns)["target in a column"]
     assert found.verdict == "fail"
     assert found.text.startswith("told by paid (")
+
+
+def test_row_numbers(tmp_path: Path) -> None:
+    columns = _columns()
+    assert _verdicts(tmp_path, columns)["row numbers"].verdict == "pass"
+    columns["n"] = 1000 - 3 * np.arange(len(columns["a"]))
+    found = _verdicts(tmp_path, columns)["row numbers"]
+    assert found.verdict == "look"
+    assert found.text.startswith("n: ")
+    columns["n"][17] += 1
+    assert _verdicts(tmp_path, columns)["row numbers"].verdict == "pass"
 
 
 def test_rows_that_are_there_twice(tmp_path: Path) -> None:

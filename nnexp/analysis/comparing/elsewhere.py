@@ -56,9 +56,12 @@ def read_elsewhere(path: Path, like: Result) -> Result:
             f"{path}: none of its examples is one of {like.path} (whose ids look like this: "
             f"{', '.join(known)})"
         )
+    empty = next(iter(found.values())).take([])
     summary = {name: like.summary.get(name) for name in ("task", "primary", "higher_is_better")}
     parts = {split: _scores(rows, asked, split) for split, rows in found.items()}
-    result = Result(path, "run", {"status": "finished", "elsewhere": True}, (), found)
+    result = Result(
+        path, "run", {"status": "finished", "elsewhere": True}, (), {False: {"": empty, **found}}
+    )
     told = {"name": path.stem, "metrics": like.config.get("metrics")}
     if all("loss" in part for part in parts.values()):
         told |= {name: like.config.get(name) for name in ("loss", "data")}

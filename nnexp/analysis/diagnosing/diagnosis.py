@@ -60,19 +60,25 @@ class Diagnosis:
         }
 
 
-def diagnose(path: Path, best_possible: str | float | None = None) -> Diagnosis:
+def diagnose(run: Path | Result, best_possible: str | float | None = None) -> Diagnosis:
     """Look at what a run or group left, without torch.
 
-    best_possible: the error that nobody can beat: a share, per cent with a %, or an rmse or mae in
-    the target's units. Raises UsageError (it is none), and as `read_result` does.
+    run: its directory, or what was read of it. best_possible: the error that nobody can beat: a
+    share, per cent with a %, or an rmse or mae in the target's units. Raises UsageError (it is
+    none), and as `read_result` does.
     """
     if best_possible is not None:
         parsed(best_possible)
-    result = read_result(path)
+    result = read_result(run) if isinstance(run, Path) else run
     split = "dev" if result.part("dev") else "test"
     remarks = tuple(_remarks(result, split, best_possible))
     return Diagnosis(
-        path, result.kind, len(result.runs), split, remarks, next_step(result, split, remarks)
+        result.path,
+        result.kind,
+        len(result.runs),
+        split,
+        remarks,
+        next_step(result, split, remarks),
     )
 
 

@@ -23,7 +23,7 @@ _SIGNS: dict[Grade, tuple[str, str]] = {
 def diagnosis(result: Result) -> Html:
     """What `nnexp diagnose` says of a run or group: the next step, then a tile a finding."""
     try:
-        found = diagnose(result.path)
+        found = diagnose(result)
     except NnexpError as error:
         return tag("p", f"can't be told: {error}", class_="sub")
     because = f" ({found.next.topic})" if found.next.topic else ""
