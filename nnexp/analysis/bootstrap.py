@@ -31,7 +31,8 @@ class Bootstrap(Estimate):
     """A difference with the distribution that resampling gave it.
 
     draws: sorted differences of the resamples.
-    exact_p: the p to report instead of the bootstrap's (McNemar's).
+    exact_p: the p to report instead of the bootstrap's (McNemar's). least: the smallest true
+        difference for which such a p is below 0.05 with 80 % power.
 
     Quantiles are the expanded percentiles of Hesterberg (2015): Φ(√(n/(n−1))·t_q) in place of q,
     as the plain percentile interval is too narrow for few examples.
@@ -39,6 +40,7 @@ class Bootstrap(Estimate):
 
     draws: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     exact_p: float | None = None
+    least: float = 0.0
 
     def below(self, x: float) -> float:
         return self._confidence(self._count_below(x))
@@ -55,6 +57,11 @@ class Bootstrap(Estimate):
     @property
     def p_value(self) -> float | None:
         return super().p_value if self.exact_p is None else self.exact_p
+
+    @property
+    def detectable(self) -> float | None:
+        found = super().detectable
+        return None if found is None else max(found, self.least)
 
     def _count_below(self, x: float) -> float:
         """Draws below x, those at x counted half; rounding makes no difference of equal draws."""
@@ -82,6 +89,23 @@ def unpaired(metric: Combined, a: FloatArray, b: FloatArray, seed: int = 0) -> B
     rng = np.random.default_rng(seed)
     draws = -metric.combine(_resampled(a, rng)) + metric.combine(_resampled(b, rng))
     return _estimate("unpaired bootstrap over test examples", metric, (a, b), draws)
+
+
+def shares(a: FloatArray, b: FloatArray, seed: int = 0) -> Bootstrap:
+    """Each model right or wrong on examples of its own: hits a `[mA]`, b `[mB]`, 0 or 1.
+
+    Resampling 35 hits of 35 would give 35 each time; so each share is drawn from Jeffreys'
+    Beta(k + ½, m − k + ½) instead, whose intervals cover well even there (Brown, Cai & DasGupta
+    2001).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [
+        rng.beta(x.sum() + 0.5, len(x) - x.sum() + 0.5, RESAMPLES) for x in map(np.asarray, (a, b))
+    ]
+    draws = np.sort(drawn[1] - drawn[0])
+    spread, df = float(draws.std(ddof=1)), min(len(a), len(b)) - 1.0
+    test = "unpaired shares by Jeffreys' intervals over test examples"
+    return Bootstrap(test, float(b.mean() - a.mean()), spread, df, draws=draws)
 
 
 def _estimate(

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from nnexp.analysis.results import Result, read_result
-from nnexp.components.losses.loss import Loss
+from nnexp.analysis.probabilities import answers, loss_name, names_of
+from nnexp.analysis.results import Predictions, Result, read_result
 from nnexp.components.schedules import Progress, Schedule
 from nnexp.config.experiment import Experiment
 from nnexp.errors import DamagedRun, RunError, UsageError
-from nnexp.lazy import torch
 from nnexp.runs.plan import read_experiment
 from nnexp.runs.rundir import RunDir
+from nnexp.runs.score import read_pipeline
 from nnexp.stats import FloatArray
+from nnexp.train.blueprint import Signature, steps_an_epoch
 
 
 def members_of(path: Path, member: int | None = None) -> list[Result]:
@@ -37,10 +38,9 @@ def members_of(path: Path, member: int | None = None) -> list[Result]:
             last = len(result.members) - 1
             raise UsageError(f"--member: {path} has members 0 to {last}, not {member}")
         return [result.members[member]]
-    usable = [one for one in result.runs if one.status != "diverged"]
-    if not usable:
+    if not result.alive:
         raise RunError(f"{path} diverged: there is nothing to draw")
-    return usable
+    return list(result.alive)
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -49,23 +49,44 @@ def members_of(path: Path, member: int | None = None) -> list[Result]:
 def confusion_counts(members: Sequence[Result], split: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Counts `[C, C]`, the truth down and the answer across, summed over members; the classes.
 
-    Raises UsageError for runs that answer with no class.
+    Raises UsageError for runs that answer with no class, or have no predictions of the split.
     """
     classes = _classes(members[0])
-    counts = np.zeros((len(classes), len(classes)), np.int64)
+    size, counts = len(classes), np.zeros(len(classes) ** 2, np.int64)
     for run in members:
-        if _task(run) == "dense":
-            tensors = RunDir(run.path).read_tensors("predictions.safetensors")
-            _has(run, split, f"{split}.target" in tensors)
-            true, said = (tensors[f"{split}.{x}"].ravel() for x in ("target", "prediction"))
-            there = true >= 0
-            true, said = true[there], said[there]
-        else:
-            rows = run.predictions(split)
-            _has(run, split, len(rows) > 0)
-            true, said = (_codes(run, rows.texts(x), classes) for x in ("target", "prediction"))
-        np.add.at(counts, (true, said), 1)
-    return counts, classes
+        dense = _task(run) == "dense"
+        true, said = (_by_position if dense else _by_example)(run, split, classes)
+        counts += np.bincount(true * size + said, minlength=size**2)
+    return counts.reshape(size, size), classes
+
+
+def _by_example(run: Result, split: str, classes: Sequence[str]) -> list[np.ndarray]:
+    """The numbers of the true and of the predicted class."""
+    rows = run.predictions(split)
+    _has(run, split, len(rows) > 0)
+    index = {name: number for number, name in enumerate(classes)}
+    try:
+        return [
+            np.array([index[name] for name in rows.texts(column).tolist()], np.int64)
+            for column in ("target", "prediction")
+        ]
+    except KeyError as error:
+        raise DamagedRun(f"{rows.path} has a class {error}, unknown to the run") from None
+
+
+def _by_position(run: Result, split: str, classes: Sequence[str]) -> list[np.ndarray]:
+    """As `_by_example`, of all positions that have a class."""
+    home = RunDir(run.path)
+    file = home.prediction_tensors
+    tensors = home.read_tensors(file) if file.exists() else {}
+    names = [f"{split}.{column}" for column in ("target", "prediction")]
+    _has(run, split, set(names) <= set(tensors))
+    true, said = (np.ravel(tensors[name]).astype(np.int64) for name in names)
+    true, said = (found[true >= 0] for found in (true, said))
+    known = [((found >= 0) & (found < len(classes))).all() for found in (true, said)]
+    if not all(known):
+        raise DamagedRun(f"{file} has a class that is unknown to the run")
+    return [true, said]
 
 
 def probabilities(members: Sequence[Result], split: str) -> tuple[FloatArray, np.ndarray]:
@@ -73,23 +94,23 @@ def probabilities(members: Sequence[Result], split: str) -> tuple[FloatArray, np
 
     Raises UsageError if the runs give no probabilities.
     """
-    chances, targets = list[np.ndarray](), list[np.ndarray]()
+    found = []
     for run in members:
-        task, loss = _task(run), read_experiment(RunDir(run.path)).loss
-        assert loss is not None
-        if task not in ("classification", "multilabel"):
+        if (task := _task(run)) not in ("classification", "multilabel"):
             raise UsageError(f"{run.path}: a {task} run gives no probabilities")
-        rows = run.predictions(split)
-        _has(run, split, len(rows) > 0)
-        found = _probabilities(loss, run.outputs(split))
-        if found is None:
-            raise UsageError(f"{run.path}: its loss, {loss.component}, gives no probabilities")
-        chances.append(found)
-        if task == "multilabel":
-            targets.append(rows.numbers("target"))
-        else:
-            targets.append(_codes(run, rows.texts("target"), _classes(run)))
+        _has(run, split, len(run.predictions(split)) > 0)
+        told = answers(run, split)
+        if told is None:
+            raise UsageError(f"{run.path}: its loss, {loss_name(run)}, gives no probabilities")
+        found.append(told)
+    chances, targets = zip(*found, strict=True)
     return np.concatenate(chances), np.concatenate(targets)
+
+
+def times_answered(members: Sequence[Result], split: str) -> float:
+    """How many of the members answered an example, on average: all, if they share their split."""
+    ids = [run.predictions(split).ids for run in members]
+    return sum(map(len, ids)) / max(len(set().union(*ids)), 1)
 
 
 def values(members: Sequence[Result], split: str) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
@@ -105,16 +126,26 @@ def values(members: Sequence[Result], split: str) -> tuple[FloatArray, FloatArra
             )
         rows = run.predictions(split)
         _has(run, split, len(rows) > 0)
-        true.append(rows.numbers("target"))
-        said.append(rows.numbers("prediction"))
-    stored = RunDir(members[0].path).read_json("preprocessing.json")
-    names = tuple(map(str, stored.get("target_names") or ()))
-    width = true[0].shape[1]
-    return (
-        np.concatenate(true),
-        np.concatenate(said),
-        names if len(names) == width else tuple(f"output {k}" for k in range(width)),
-    )
+        for found, own in zip((true, said), pairs(rows), strict=True):
+            found.append(own)
+    names = column_names(members[0], true[0].shape[1])
+    return np.concatenate(true), np.concatenate(said), names
+
+
+def pairs(rows: Predictions) -> tuple[FloatArray, FloatArray]:
+    """Targets and predictions that are numbers, `[N, O]`."""
+    target, prediction = rows.numbers("target"), rows.numbers("prediction")
+    if target.shape != prediction.shape:
+        raise DamagedRun(f"{rows.path}: targets and predictions have different numbers of columns")
+    return target, prediction
+
+
+def column_names(run: Result, columns: int) -> tuple[str, ...]:
+    """What the run calls its targets; `target 0`, … where it does not tell them apart."""
+    names = run.stored.get("target_names")
+    if isinstance(names, list) and len(names) == columns == len(set(map(str, names))):
+        return tuple(map(str, names))
+    return ("target",) if columns == 1 else tuple(f"target {i}" for i in range(columns))
 
 
 def _task(run: Result) -> str:
@@ -130,33 +161,7 @@ def _classes(run: Result) -> tuple[str, ...]:
     task = _task(run)
     if task not in ("classification", "dense"):
         raise UsageError(f"{run.path}: it answers with no class, as it is a {task} run")
-    classes = RunDir(run.path).read_json("preprocessing.json").get("classes")
-    if not classes:
-        raise DamagedRun(f"{run.path}: preprocessing.json lacks the classes")
-    return tuple(map(str, classes))
-
-
-def _codes(run: Result, names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """The numbers of classes by their names."""
-    index = {name: number for number, name in enumerate(classes)}
-    try:
-        return np.array([index[str(name)] for name in names], np.int64)
-    except KeyError as error:
-        raise DamagedRun(
-            f"{run.path}: predictions.csv has a class {error}, unknown to it"
-        ) from None
-
-
-def _probabilities(loss: Loss, outputs: FloatArray) -> FloatArray | None:
-    """Of each class or label, `[N, C]`; None if the loss means none. The usual need no torch."""
-    from scipy.special import expit, softmax
-
-    if loss.component == "cross_entropy":
-        return np.asarray(softmax(outputs, axis=1))
-    if loss.component == "binary_cross_entropy":
-        return np.concatenate([expit(-outputs), expit(outputs)], axis=1)
-    found = loss.probabilities(torch.as_tensor(outputs)[None])
-    return None if found is None else found[0].numpy()
+    return names_of(run)
 
 
 # -- schedules -------------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def as_ran(members: Sequence[Result]) -> Course:
     histories = [run.history() for run in members]
     if not all(history.get("step", np.zeros(0)).size for history in histories):
         raise RunError(f"{members[0].path} has no metrics.csv with an epoch in it")
-    per_epoch = int(histories[0]["step"][0])
+    per_epoch = updates_an_epoch(members[0], histories[0]["step"])
     longest = max(int(history["step"][-1]) for history in histories)
     steps = _moments(longest)
     rows: dict[str, list[FloatArray]] = {}
@@ -243,6 +248,22 @@ def as_ran(members: Sequence[Result]) -> Course:
     ends = max((history["step"] for history in histories), key=len) / per_epoch
     note = "the rates at the ends of epochs, as recorded: training was prolonged on the way"
     return Course(schedule, ends, {"learning rate": rates}, notes=(note,))
+
+
+def updates_an_epoch(run: Result, updates: FloatArray) -> int:
+    """Updates of a whole epoch; `updates`: how many a run had done at the end of each epoch, `[T]`.
+
+    A single epoch may have been cut short, by training.steps: then they follow from the config.
+    """
+    home, counts = RunDir(run.path), (run.manifest.get("split") or {}).get("counts", {})
+    if len(updates) > 1 or "train" not in counts or not home.preprocessing.exists():
+        return int(updates[0])
+    pipeline, rows = read_pipeline(home), int(counts["train"])
+    shape, names = pipeline.input_shape, pipeline.classes or pipeline.target_names
+    positions = (shape[1:] or shape) if pipeline.task == "dense" else ()
+    classes = pipeline.classes or ()
+    fit = Signature(shape, len(names), rows, classes, positions, pipeline.codes)
+    return steps_an_epoch(read_experiment(home), fit)
 
 
 def _moments(total: int) -> np.ndarray:

@@ -7,7 +7,7 @@ rare this tells more than the ROC curve: a random score has a precision of just 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,22 @@ from typing import Any
 import numpy as np
 
 from nnexp.analysis.bootstrap import Bootstrap
+from nnexp.analysis.probabilities import (
+    LOG_ODDS,
+    check_width,
+    is_multilabel,
+    loss_name,
+    means_probabilities,
+    names_of,
+    outputs_of,
+    probabilities,
+)
 from nnexp.analysis.results import Result, read_result
 from nnexp.errors import DamagedRun, RunError, UsageError, nearest
 from nnexp.stats import Bounds, FloatArray, describe
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
-PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "multilabel_bce")
-"""Losses whose outputs are log-odds: scores are probabilities, and 0.5 is the usual threshold."""
 SCORES = ("hinge", "squared_hinge", "multilabel_hinge")
 """Losses whose outputs are scores and no probabilities: 0 is the usual threshold."""
 
@@ -146,10 +154,10 @@ def precision_recall(
     can't be read.
     """
     result = read_result(run) if isinstance(run, Path) else run
-    loss = loss_of(result)
+    is_probability = gives_probabilities(result)
     chosen = chosen_name(result.runs[0], name)
-    usable = finite(result, split)
-    parts = [scored(one, split, loss, chosen) for one in usable]
+    runs = usable(result, split)
+    parts = [scored(one, split, chosen) for one in runs]
     curves = tuple(map(Curve.of, parts))
     averages = [curve.average_precision for curve in curves]
     interval: Bounds | None
@@ -167,8 +175,8 @@ def precision_recall(
         curves,
         float(np.mean(averages)),
         interval,
-        loss in PROBABILITIES,
-        len(result.runs) - len(usable),
+        is_probability,
+        len(result.runs) - len(runs),
     )
 
 
@@ -201,32 +209,26 @@ def average_interval(part: Scored, seed: int = 0) -> Bounds | None:
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def loss_of(result: Result) -> str:
-    """The loss's name; UsageError if its outputs are no score of a class or label."""
-    task, config = result.summary.get("task"), result.config.get("loss")
+def gives_probabilities(result: Result) -> bool:
+    """Whether scores are probabilities; UsageError if its outputs are no score of a class or label.
+
+    Without probabilities the usual threshold is 0.
+    """
+    task = result.summary.get("task")
     if task not in ("classification", "multilabel"):
         raise UsageError(f"{result.path}: thresholds are for classes or labels; this is {task}")
-    loss = config.get("name") if isinstance(config, Mapping) else config
-    if loss not in (*PROBABILITIES, *SCORES):
-        known = ", ".join((*PROBABILITIES, *SCORES))
+    if means_probabilities(result):
+        return True
+    if (loss := loss_name(result)) not in SCORES:
+        known = ", ".join((*LOG_ODDS, *SCORES))
         raise UsageError(f"{result.path}: what {loss} gives has no threshold (these do: {known})")
-    return str(loss)
-
-
-def names_of(run: Result) -> tuple[str, ...]:
-    """The classes, or the labels."""
-    key = "target_names" if run.summary.get("task") == "multilabel" else "classes"
-    names = run.stored.get(key)
-    if not isinstance(names, list) or not names:
-        raise DamagedRun(f"{run.path / 'preprocessing.json'}: it should name the {key}")
-    return tuple(map(str, names))
+    return False
 
 
 def chosen_name(run: Result, name: str | None) -> str:
     """The class or label that is meant; UsageError if it is none or has to be chosen."""
     names = names_of(run)
-    is_labels = run.summary.get("task") == "multilabel"
-    kind, kinds, most = ("label", "labels", 1) if is_labels else ("class", "classes", 2)
+    kind, kinds, most = ("label", "labels", 1) if is_multilabel(run) else ("class", "classes", 2)
     shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     if name is None and len(names) > most:
         raise UsageError(f"{run.path}: choose one of its {len(names)} {kinds}: {shown}")
@@ -237,70 +239,36 @@ def chosen_name(run: Result, name: str | None) -> str:
     return names[-1] if name is None else name
 
 
-def finite(result: Result, split: str) -> list[Result]:
-    """The runs whose metrics on the split are not all lost; RunError if there is none."""
+def usable(result: Result, split: str) -> tuple[Result, ...]:
+    """The runs that have scores on the split; RunError if there is none."""
     if not result.part(split):
         there = ", ".join(part for part in ("dev", "test") if result.part(part)) or "neither"
         raise RunError(f"{result.path} has no predictions on {split} (of dev and test: {there})")
-    runs = [run for run in result.runs if _is_scored(run, split)]
-    if not runs:
+    if not result.alive:
         raise RunError(f"{result.path} diverged and left no predictions of any use")
-    return runs
+    return result.alive
 
 
-def _is_scored(run: Result, split: str) -> bool:
-    if run.status == "diverged" and not (run.path / "summary.json").exists():
-        return False
-    return any(x is not None for x in run.part(split).values())
-
-
-def scored(run: Result, split: str, loss: str, name: str) -> Scored:
+def scored(run: Result, split: str, name: str) -> Scored:
     """The examples of a split with their scores for a class or label."""
-    rows, outputs, names = run.predictions(split), outputs_of(run, split), names_of(run)
-    if not len(rows):
-        raise RunError(f"{run.path}: there are no predictions on {split}")
-    place = names.index(name)
-    if run.summary.get("task") == "multilabel":
-        target, decided = rows.numbers("target"), rows.numbers("prediction")
-        if not outputs.shape[1] == target.shape[1] == decided.shape[1] == len(names):
-            raise DamagedRun(f"{rows.path}: should have {len(names)} columns of each kind")
-        chosen = target[:, place] > 0.5, decided[:, place] > 0.5
-        return Scored(_scaled(outputs[:, place], loss), *chosen)
-    scores = _class_scores(outputs, names, place, loss)
-    if scores is None:
-        raise DamagedRun(f"{rows.path}: should have an output for each of {len(names)} classes")
-    target, decided = (rows.texts(column) == name for column in ("target", "prediction"))
-    return Scored(scores, target, decided)
+    names = names_of(run)
+    scores = probabilities(run, split)
+    scores = _scores(run, split, names) if scores is None else scores
+    rows, place = run.predictions(split), names.index(name)
+    if not is_multilabel(run):
+        target, decided = (rows.texts(column) == name for column in ("target", "prediction"))
+        return Scored(scores[:, place], target, decided)
+    target, decided = (rows.numbers(column) for column in ("target", "prediction"))
+    if not scores.shape == target.shape == decided.shape:
+        raise DamagedRun(f"{rows.path}: should have {len(names)} columns of each kind")
+    return Scored(scores[:, place], target[:, place] > 0.5, decided[:, place] > 0.5)
 
 
-def outputs_of(run: Result, split: str) -> FloatArray:
-    """`[N, outputs]`; RunError if they are not all finite."""
-    outputs = run.outputs(split)
-    if not np.isfinite(outputs).all():
-        raise RunError(f"{run.path}: its outputs on {split} are not all finite numbers")
+def _scores(run: Result, split: str, names: Sequence[str]) -> FloatArray:
+    """Outputs that are no probabilities, `[N, C]`; of two classes what they differ by."""
+    outputs = outputs_of(run, split)
+    if not is_multilabel(run) and len(names) == 2 and outputs.shape[1] in (1, 2):
+        odds = outputs[:, 1:] - outputs[:, :1] if outputs.shape[1] == 2 else outputs
+        outputs = np.hstack([-odds, odds])
+    check_width(run, outputs, names)
     return outputs
-
-
-def _class_scores(
-    outputs: FloatArray, names: Sequence[str], place: int, loss: str
-) -> FloatArray | None:
-    """Of two classes the odds; of many the probability against all others, or the output."""
-    if len(names) == 2 and outputs.shape[1] in (1, 2):
-        odds = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
-        return _scaled(odds if place == 1 else -odds, loss)
-    if outputs.shape[1] != len(names):
-        return None
-    if loss not in PROBABILITIES:
-        return np.asarray(outputs[:, place])
-    from scipy.special import softmax
-
-    return np.asarray(softmax(outputs, axis=1)[:, place])
-
-
-def _scaled(scores: FloatArray, loss: str) -> FloatArray:
-    """Log-odds as probabilities; other scores as they are."""
-    if loss not in PROBABILITIES:
-        return scores
-    from scipy.special import expit
-
-    return np.asarray(expit(scores))

@@ -104,6 +104,18 @@ class Result:
         """The members of a group; a run itself."""
         return self.members or (self,)
 
+    @property
+    def alive(self) -> tuple[Result, ...]:
+        """The runs that left a model worth looking at, as a group's summary counts them: those that
+        did not diverge, or only after early stopping had kept weights from before.
+        """
+        return tuple(run for run in self.runs if run.status != "diverged" or run._has_scores)
+
+    @property
+    def _has_scores(self) -> bool:
+        there = (self.path / "summary.json").exists()
+        return there and any(value is not None for value in self.part("train").values())
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """resolved.yaml"""

@@ -16,16 +16,15 @@ import numpy as np
 
 from nnexp.analysis import bootstrap
 from nnexp.analysis.precision_recall import (
-    PROBABILITIES,
     BoolArray,
     Curve,
     Scored,
     chosen_name,
-    finite,
-    loss_of,
-    names_of,
+    gives_probabilities,
     scored,
+    usable,
 )
+from nnexp.analysis.probabilities import is_multilabel, names_of
 from nnexp.analysis.results import Result, read_result
 from nnexp.errors import UsageError, nearest
 from nnexp.stats import Bounds, FloatArray, describe
@@ -166,14 +165,14 @@ def tune(path: Path, metric: str = "f1", positive: str | None = None) -> Thresho
         hint = f"; did you mean {close}?" if close else ""
         raise UsageError(f"--metric: there is no {metric} (there are: {', '.join(METRICS)}){hint}")
     result = read_result(path)
-    loss = loss_of(result)
+    is_probability = gives_probabilities(result)
+    default = 0.5 if is_probability else 0.0
     runs, notes = _usable(result)
-    members = tuple(_tuned(run, loss, metric, positive) for run in runs)
-    is_probability = loss in PROBABILITIES
+    members = tuple(_tuned(run, default, metric, positive) for run in runs)
     return Thresholds(
         path,
         metric,
-        0.5 if is_probability else 0.0,
+        default,
         is_probability,
         members,
         _gain(members, metric),
@@ -209,9 +208,8 @@ def _shortened(threshold: float, distinct: FloatArray) -> float:
     return next((one for one in tried if abs(one - threshold) <= room), threshold)
 
 
-def _tuned(run: Result, loss: str, metric: str, positive: str | None) -> tuple[Tuned, ...]:
-    names, parts = _parts(run, loss, positive)
-    default = 0.5 if loss in PROBABILITIES else 0.0
+def _tuned(run: Result, default: float, metric: str, positive: str | None) -> tuple[Tuned, ...]:
+    names, parts = _parts(run, positive)
     tuned = []
     for k, name in enumerate(names):
         mine = {split: part[k] for split, part in parts.items()}
@@ -252,20 +250,18 @@ def _gain(members: Sequence[tuple[Tuned, ...]], metric: str) -> dict[str, Any] |
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def _usable(result: Result) -> tuple[list[Result], list[str]]:
+def _usable(result: Result) -> tuple[tuple[Result, ...], list[str]]:
     if not result.part("dev"):
         raise UsageError(f"{result.path} has no dev split, and a threshold is tuned on dev")
-    runs = finite(result, "dev")
+    runs = usable(result, "dev")
     lost = len(result.runs) - len(runs)
     return runs, [f"{lost} of {len(result.runs)} members diverged: left out"] if lost else []
 
 
-def _parts(
-    run: Result, loss: str, positive: str | None
-) -> tuple[tuple[str, ...], dict[str, list[Scored]]]:
+def _parts(run: Result, positive: str | None) -> tuple[tuple[str, ...], dict[str, list[Scored]]]:
     """The names of what is decided, and for dev and test the examples of each."""
     names = names_of(run)
-    if run.summary.get("task") == "multilabel":
+    if is_multilabel(run):
         if positive is not None:
             raise UsageError("--positive is for two classes; of labels each has its threshold")
     elif len(names) != 2:
@@ -276,5 +272,5 @@ def _parts(
     else:
         names = (chosen_name(run, positive),)
     splits = [split for split in ("dev", "test") if run.part(split) and len(run.predictions(split))]
-    found = {split: [scored(run, split, loss, name) for name in names] for split in splits}
+    found = {split: [scored(run, split, name) for name in names] for split in splits}
     return names, found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from nnexp.checks.data import check_data
+from nnexp.checks.parts import check_parts
 from nnexp.checks.rates import RangeTest
 from nnexp.checks.verdict import Judgement, Verdict
 from nnexp.config.experiment import Experiment
@@ -74,6 +75,8 @@ def check(
         return found
     check_model(resolved, signature(prepared))
     for verdict in check_data(resolved, table, prepared):
+        note(verdict)
+    for verdict in check_parts(resolved.data.split, table, prepared.parts):
         note(verdict)
     _check_network(resolved, prepared, found, note)
     return found

@@ -56,17 +56,17 @@ def check_time(subject: Subject) -> Verdict:
 def _update_seconds(subject: Subject) -> float:
     program = subject.program([subject.experiment], still=False)
     working = subject.working(program)
-    rate, done, begun = subject.experiment.optimizer.lr, 0, 0.0
+    rate, done, elapsed = subject.experiment.optimizer.lr, 0, 0.0
     while True:
         x, y = subject.batch(subject.pack.batch, draw=10 + done % 3)
         before = time.perf_counter()
         working.step(x, y, done, rate, None)
         _wait(subject.device)
         if done:  # the first update also warms up
-            begun += time.perf_counter() - before
+            elapsed += time.perf_counter() - before
         done += 1
-        if done > 1 and (begun > SECONDS or done > 50):
-            return begun / (done - 1)
+        if done > 1 and (elapsed > SECONDS or done > 50):
+            return elapsed / (done - 1)
 
 
 def _evaluation_seconds(subject: Subject) -> float:

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nnexp.checks.columns import correlated, counting, giveaways, repeated
-from nnexp.checks.parts import alike, twins
 from nnexp.checks.verdict import Judgement, Verdict, judged
 from nnexp.components.preprocessing.columns import shown
 from nnexp.components.table import Table
 from nnexp.config.experiment import Experiment
 from nnexp.data.prepare import Prepared
+from nnexp.data.suspicions import evenly
 
 ROWS = 20_000
-"""Most examples of a part that are looked at, evenly spaced."""
+"""Most training examples that are looked at, evenly spaced."""
 NUMBERS = 20_000_000
-"""About as many numbers of a part are read for that."""
+"""About as many numbers are read for that."""
 COLUMNS = 500
 """Most columns of numbers that are compared with each other and with the target."""
 
@@ -31,36 +31,27 @@ _ENOUGH = 20  # fewer examples correlate by chance
 def check_data(
     experiment: Experiment, table: Table, prepared: Prepared, effort: float = 1.0
 ) -> list[Verdict]:
-    """A verdict on each property of an experiment's data, which are only read.
+    """A verdict on each property of an experiment's data but the split; they are only read.
 
     experiment: resolved; prepared: its table, split and preprocessed. effort: the share of large
     data's examples and columns that are looked at, of those that `nnexp check` looks at.
     """
     width = max(100, int(effort * COLUMNS))
-    parts = {part: _spread(rows, table, effort) for part, rows in prepared.parts.items()}
+    most = max(200, int(effort * min(ROWS, NUMBERS // max(table.features.width, 1))))
+    train = evenly(prepared.parts["train"], most)
     reads = bool(table.sequences) or table.task == "words"
     found: list[Verdict] = []
     if not (table.features.is_image or reads or table.task == "dense"):
-        found += _columns(table, parts["train"], width)
+        found += _columns(table, train, width)
     if not (reads or table.task == "dense"):
-        found.append(_giveaway(table, prepared, parts["train"], width))
-    if table.task != "words":
-        found.append(twins(table.features, parts))
-    if not reads and {"dev", "test"} <= parts.keys():
-        found.append(alike(experiment.data.split, table, prepared, parts["dev"], parts["test"]))
+        found.append(_giveaway(table, prepared, train, width))
     found += _balance(experiment, prepared)
-    found += _before_pca(table, prepared, parts["train"])
+    found += _before_pca(table, prepared, train)
     if not reads:
         found.append(_input_scale(prepared))
     if table.task == "regression":
         found.append(_target_scale(prepared))
     return found
-
-
-def _spread(rows: np.ndarray, table: Table, effort: float) -> np.ndarray:
-    """At most so many of the rows as are quickly looked at, evenly spaced."""
-    most = max(200, int(effort * min(ROWS, NUMBERS // max(table.features.width, 1))))
-    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -126,14 +117,13 @@ def _constant(numbers: np.ndarray, texts: np.ndarray, names: Sequence[str]) -> V
 
 
 def _giveaway(table: Table, prepared: Prepared, rows: np.ndarray, width: int) -> Verdict:
-    count = min(len(rows), 5000)
-    some = rows[np.arange(count) * len(rows) // count]
+    some = evenly(rows, 5000)
     features = table.features.rows(some)
     width = min(features.width, width)
     names = [*features.labels[:width], *features.categorical_names]
     found = []
     if len(names) > 1:  # a single column is all that there is to learn from
-        targets = prepared.original[some].reshape(count, -1)
+        targets = prepared.original[some].reshape(len(some), -1)
         numbers = features.flat()[:, :width]
         found = giveaways(numbers, features.categorical, targets, table.task != "regression")
     sure = [names[place] for place, share in found if share >= _SURE]
@@ -177,7 +167,7 @@ def _before_pca(table: Table, prepared: Prepared, rows: np.ndarray) -> Iterator[
     """Whether the columns have one scale where `pca` looks for the directions of most variance."""
     if table.features.is_image or all(s.component != "pca" for s in prepared.pipeline.steps):
         return
-    rows = rows[np.arange(min(len(rows), 2000)) * len(rows) // min(len(rows), 2000)]
+    rows = evenly(rows, 2000)
     features = table.features.rows(rows)
     for step, state in prepared.pipeline.fitted:
         if step.component == "pca":
@@ -197,8 +187,7 @@ def _before_pca(table: Table, prepared: Prepared, rows: np.ndarray) -> Iterator[
 
 
 def _input_scale(prepared: Prepared) -> Verdict:
-    rows = prepared.parts["train"]
-    rows = rows[np.arange(min(len(rows), 2000)) * len(rows) // min(len(rows), 2000)]
+    rows = evenly(prepared.parts["train"], 2000)
     x = np.asarray(prepared.gather(rows), np.float64).reshape(len(rows), -1)
     if prepared.pipeline.codes:
         x = x[:, np.array(prepared.pipeline.codes) == 0]

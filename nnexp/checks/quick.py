@@ -19,6 +19,7 @@ _EFFORT = 0.1
 def check_start(table: Table, pack: Pack, params: torch.Tensor) -> list[Verdict]:
     """Verdicts on the data and the first loss of a pack's first member, which are only read.
 
+    The split is left out: what is wrong with it stands among the notes of the plan.
     table: its data as they were read. params: the parameters that training starts from, `[M, P]`.
     """
     from nnexp.checks.learning import first_loss

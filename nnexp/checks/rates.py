@@ -17,6 +17,7 @@ SECONDS = 3.0
 """Time that the test is to take, at most: by fewer updates if need be."""
 
 _SMOOTH = 0.8
+_FIRST = 10  # updates whose median loss is that of the start, at rates too small for anything else
 _DIVERGED = 2.0
 
 
@@ -72,10 +73,11 @@ def judge_curve(rates: list[float], losses: list[float]) -> RangeTest:
     """What a range test's curve says."""
     values = np.array(losses)
     finite = np.where(np.isfinite(values), values, np.inf)
-    early = finite[: max(10, len(finite) // 4)]  # so small are the rates that nothing changes
-    start = float(np.median(finite[:10]))
+    early = finite[: max(_FIRST, len(finite) // 4)]  # so small are the rates that nothing changes
+    start = float(np.median(finite[:_FIRST]))
     noise = 3 * float(np.std(early)) if np.isfinite(early).all() else 0.0
-    lowest = int(finite.argmin())
+    after_start = min(_FIRST, len(finite) - 1)  # a lucky batch may be the lowest before
+    lowest = after_start + int(finite[after_start:].argmin())
     fall = start - float(finite[lowest])
     low = high = None
     if fall > max(noise, 0.02 * abs(start)):

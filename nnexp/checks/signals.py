@@ -14,9 +14,12 @@ from nnexp.components.layers.residual import Join
 from nnexp.components.schedules import Progress
 from nnexp.lazy import torch
 from nnexp.train.program import Program
-from nnexp.train.step import rates
+from nnexp.train.step import Working, rates
 
 EXAMPLES = 128
+
+UPDATES = 2
+"""After so many a layer that starts at 0 lets signals and gradients through."""
 
 _FADED, _FAINT = 1e-6, 1e-3
 _SQUASHING: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -33,10 +36,11 @@ class LayerSignal:
     """What goes through a layer before training.
 
     name: its number and component. on_trunk: whether no skip connection passes it by. signal: how
-    far an output is from its mean over examples, root mean square. gradient: size of the loss's
-    gradient by the outputs, an example. saturated: share of outputs at a flat end; dead: of units
-    that are off for all examples; NaN where that is no question. alike: whether all its units
-    have the same weights. weighted: whether it has weights, or closes a residual block.
+    far an output is from its mean over examples, root mean square. gradient: size of the gradient
+    of an example's loss by the layer's outputs for it, root mean square. saturated: share of
+    outputs at a flat end; dead: of units that are off for all examples; NaN where that is no
+    question. alike: whether all its units have the same weights. weighted: whether it has weights,
+    or closes a residual block.
     """
 
     name: str
@@ -52,10 +56,18 @@ class LayerSignal:
 def check_signals(subject: Subject) -> list[Verdict]:
     """Verdicts on what goes through the network before training."""
     layers = signals(subject)
-    trunk = [s for s in layers[:-1] if s.on_trunk and s.weighted]
+    trunk, when = _on_trunk(layers), ""
+    moves = _moves(subject)
+    if moves and trunk and not (trunk[0].signal and trunk[-1].gradient):
+        trunk, when = _on_trunk(signals(subject, UPDATES)), f" after {UPDATES} updates"
     return [
-        _faded("signal", "signals", [(s.name, s.signal) for s in trunk], of_last=True),
-        _faded("gradient size", "gradients", [(s.name, s.gradient) for s in trunk], of_last=False),
+        _faded("signal", f"signals{when}", [(s.name, s.signal) for s in trunk], moves),
+        _faded(
+            "gradient size",
+            f"gradients{when}",
+            [(s.name, s.gradient) for s in trunk[::-1]],
+            moves,
+        ),
         _most(
             "saturated units",
             [(s.name, s.saturated) for s in layers],
@@ -75,14 +87,28 @@ def check_signals(subject: Subject) -> list[Verdict]:
     ]
 
 
-def signals(subject: Subject) -> list[LayerSignal]:
-    """What goes through each layer for some training examples, in training mode, no dropout."""
+def _on_trunk(layers: Sequence[LayerSignal]) -> list[LayerSignal]:
+    return [s for s in layers[:-1] if s.on_trunk and s.weighted]
+
+
+def _moves(subject: Subject) -> bool:
+    """Whether an update is a step along the gradient of a batch."""
+    optimizer = subject.experiment.optimizer
+    return optimizer.uses_gradient and not optimizer.full_batch
+
+
+def signals(subject: Subject, updates: int = 0) -> list[LayerSignal]:
+    """What goes through each layer for some training examples, in training mode, no dropout.
+
+    updates: made first, as what starts at 0 lets nothing through.
+    """
     member = subject.with_training(activation_checkpointing=False)
     if member.training.precision == "bf16":
         training = member.training.model_copy(update={"precision": "float32"})
         member = member.model_copy(update={"training": training})
     program = subject.program([member])
     working = subject.working(program)
+    _train(subject, program, working, updates)
     x, y = subject.batch(EXAMPLES, draw=4)
     tape: list[Seen] = []
     leaves = [v.detach().requires_grad_() for v in program.layout.views(working.params)]
@@ -115,7 +141,7 @@ def _signal(
     weights = [seen.own[name] for name, at in stage.params if _is_weight(program, at)]
     size = math.nan
     if slope is not None:
-        size = float(torch.linalg.vector_norm(slope[0].double())) / math.sqrt(len(y))
+        size = float(torch.linalg.vector_norm(slope[0].double())) * math.sqrt(len(y))  # not mean's
     return LayerSignal(
         f"{index}.{kind}",
         on_trunk,
@@ -152,20 +178,32 @@ def _trunk(program: Program) -> list[bool]:
     return found
 
 
+def _train(subject: Subject, program: Program, working: Working, updates: int) -> None:
+    """Some updates, each at the rate that the training has there."""
+    pack = subject.pack
+    members = pack.start(drawn=False).members
+    for step in range(updates):
+        now = Progress(step, len(pack.bounds), max(pack.updates, updates))
+        x, y = subject.batch(pack.batch, draw=5 + step)
+        working.step(x, y, step, *rates(program, members, now))
+
+
 # -- verdicts --------------------------------------------------------------------------------------
 
 
-def _faded(name: str, what: str, sizes: Sequence[tuple[str, float]], of_last: bool) -> Verdict:
-    """How much smaller or larger they are at the end that they come to than where they begin.
+def _faded(name: str, what: str, sizes: Sequence[tuple[str, float]], moves: bool) -> Verdict:
+    """How much smaller or larger they are in the layer that they come to than where they begin.
 
-    of_last: whether they come to the last layer (signals), or else to the first (gradients).
+    moves: whether updates were made if there are none where they begin.
     """
     if len(sizes) < 2:
         return Verdict(name, "pass", "no hidden layers in a row")
-    come, begin = (sizes[-1], sizes[0]) if of_last else (sizes[0], sizes[-1])
+    begin, come = sizes[0], sizes[-1]
     if not all(math.isfinite(size) for _, size in sizes):
         first = next(layer for layer, size in sizes if not math.isfinite(size))
         return Verdict(name, "fail", f"not finite in {first}", "smaller weights, or inputs")
+    if not (begin[1] or moves):
+        return Verdict(name, "pass", f"none in {begin[0]} before training: not to be told")
     ratio = come[1] / begin[1] if begin[1] else 0.0
     text = f"{what} from {begin[0]} to {come[0]}: {begin[1]:.2g} → {come[1]:.2g}"
     verb = "vanish" if ratio < 1 else "explode"
@@ -211,17 +249,13 @@ def _update(subject: Subject) -> Verdict:
 
     Two, as at the first one what starts at 0 lets no gradient through.
     """
-    name, optimizer = "update size", subject.experiment.optimizer
-    if optimizer.full_batch or not optimizer.uses_gradient:
-        return Verdict(name, "pass", f"{optimizer.component} finds its own")
-    pack, program = subject.pack, subject.program([subject.experiment])
-    working, per_epoch = subject.working(program), len(pack.bounds)
-    members = pack.start(drawn=False).members
+    name = "update size"
+    if not _moves(subject):
+        return Verdict(name, "pass", f"{subject.experiment.optimizer.component} finds its own")
+    program = subject.program([subject.experiment])
+    working = subject.working(program)
     before = [view.clone() for view in program.layout.views(working.params)]
-    for step in range(2):
-        now = Progress(step, per_epoch, max(pack.updates, 2))
-        x, y = subject.batch(pack.batch, draw=5 + step)
-        working.step(x, y, step, *rates(program, members, now))
+    _train(subject, program, working, UPDATES)
     after = program.layout.views(working.params)
     entries = program.layout.entries
     last = max(entry.layer for entry in entries if entry.slot.role == "weight")

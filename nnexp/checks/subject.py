@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from nnexp import streams
-from nnexp.checks.parts import CHECKS
 from nnexp.components.layers.basic import Dropout
 from nnexp.components.regularizers import Sizes
 from nnexp.config.experiment import Experiment
@@ -22,6 +21,9 @@ from nnexp.train.feed import Feed, feed
 from nnexp.train.loop import Pack
 from nnexp.train.program import Program
 from nnexp.train.step import Working
+
+CHECKS = 1001
+"""The purpose of random streams that checks draw from, and nothing else does."""
 
 
 @dataclass

@@ -84,8 +84,38 @@ def say_table(
     whole: Sequence[int] = (0,),
     indent: int = 0,
 ) -> None:
-    """A table without lines. right, whole: columns that are flush right, that are not wrapped."""
+    """A table without lines. right, whole: columns that are flush right, that are not wrapped;
+    where these don't fit into a line, all are."""
     from rich.padding import Padding
+
+    width = _width(sys.stdout)
+    if _least(head, rows, whole) + indent > width:
+        whole = ()
+    table = Padding(_table(head, rows, right, whole), (0, 0, 0, indent))
+    _print(table, width)
+
+
+def _least(head: Sequence[str], rows: Sequence[Sequence[Cell]], whole: Sequence[int]) -> int:
+    """How wide a table is at least if some of its columns are not wrapped."""
+    from rich.cells import cell_len
+
+    texts = [head, *([cell[0] if isinstance(cell, tuple) else cell for cell in r] for r in rows)]
+    longest = [
+        max(
+            (cell_len(p) for text in column for p in ([text] if i in whole else text.split())),
+            default=0,
+        )
+        for i, column in enumerate(zip(*texts, strict=True))
+    ]
+    return sum(longest) + 2 * (len(longest) - 1)
+
+
+def _table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    right: Sequence[int],
+    whole: Sequence[int],
+) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -96,7 +126,7 @@ def say_table(
     for row in rows:
         cells = [cell if isinstance(cell, tuple) else (cell, "") for cell in row]
         table.add_row(*(Text(clean(text), style=_STYLES[style]) for text, style in cells))
-    _print(Padding(table, (0, 0, 0, indent)), _width(sys.stdout))
+    return table
 
 
 def is_wide(columns: int) -> bool:

@@ -77,29 +77,43 @@ class _Scale:
 
 
 def _strokes(values: Sequence[float], scale: _Scale, across: int) -> Iterator[tuple[int, int]]:
-    """The dots of a curve: each point, and the vertical way from the one before."""
+    """The dots of a curve: straight lines between its points, and the vertical way at each dot."""
     before: int | None = None
-    for x in range(across):
-        at = min(len(values) * x // across, len(values) - 1)
-        if not values or not math.isfinite(values[at]):
+    for x in range(across if values else 0):
+        y = _height(values, scale, x / max(across - 1, 1) * (len(values) - 1))
+        if y is None:
             before = None
             continue
-        y = scale.at(values[at])
         first = y if before is None or before == y else before + (1 if y > before else -1)
         yield from ((x, way) for way in range(min(first, y), max(first, y) + 1))
         before = y
 
 
+def _height(values: Sequence[float], scale: _Scale, place: float) -> int | None:
+    """Where a curve is between two of its points; None in a gap."""
+    at = min(int(place), len(values) - 1)
+    ends = [values[at], values[min(at + 1, len(values) - 1)]]
+    share = place - at
+    if share == 0 or not math.isfinite(ends[1]):
+        ends[1], share = ends[0], 0.0
+    if not math.isfinite(ends[0]):
+        return None
+    return round((1 - share) * scale.at(ends[0]) + share * scale.at(ends[1]))
+
+
 def _labels(curves: Sequence[Curve], scale: _Scale, height: int) -> dict[int, Curve]:
-    """In which line each curve's label stands: where it ends, or the nearest free line."""
-    found: dict[int, Curve] = {}
-    for curve in reversed(curves):
-        ends = [v for v in curve.values if math.isfinite(v)]
-        free = [row for row in range(height) if row not in found]
-        if curve.label and ends and free:
-            wanted = scale.at(ends[-1]) // 4
-            found[min(free, key=lambda row: abs(row - wanted))] = curve
-    return found
+    """In which line each curve's label stands: where it ends, or near, in the curves' order."""
+    ends = [
+        (next((v for v in reversed(curve.values) if math.isfinite(v)), None), curve)
+        for curve in reversed(curves)
+    ]
+    told = [(end, curve) for end, curve in ends if curve.label and end is not None]
+    told = sorted(told, key=lambda one: -one[0])[:height]
+    rows: list[int] = []
+    for number, (end, _) in enumerate(told):
+        lowest = height - (len(told) - number)  # leaves a line for each label below
+        rows.append(min(max(scale.at(end) // 4, rows[-1] + 1 if rows else 0), lowest))
+    return {row: curve for row, (_, curve) in zip(rows, told, strict=True)}
 
 
 def _runs(dots: Sequence[int], styles: Sequence[Style]) -> Iterator[Cell]:

@@ -40,9 +40,9 @@ def export(
       nnexp export runs/adult/2026-11-20T10-15-02-3f9a -o adult.onnx --int8
     """
     if out.suffix.lower() != ".onnx":
-        raise UsageError(f"--out: {out} should end in .onnx")
+        raise UsageError(f"-o: {out} should end in .onnx")
     if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out: there is no folder {out.parent}")
+        raise UsageError(f"-o: there is no folder {out.parent}")
     check_data_root(data_root)
     from nnexp.runs.rundir import RunDir
 

@@ -139,7 +139,8 @@ def _highlights(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def brief(value: Any) -> str:
     """A part of a config on one line: `adam (lr 0.01, beta1 0.9)`."""
     if isinstance(value, Mapping):
-        rest = {k: v for k, v in value.items() if k != "name" and v is not None}
+        left_out = (None, {}, [])
+        rest = {k: v for k, v in value.items() if k != "name" and v not in left_out}
         inner = ", ".join(f"{k} {brief(v)}" for k, v in rest.items())
         if "name" in value:
             return f"{value['name']} ({inner})" if inner else str(value["name"])
@@ -148,6 +149,8 @@ def brief(value: Any) -> str:
         return "[" + ", ".join(brief(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, str) and not any(c.isalnum() for c in value):
+        return repr(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

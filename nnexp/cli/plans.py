@@ -62,14 +62,16 @@ def _planned(path: Path, overrides: list[str]) -> Any:
     from nnexp.analysis.pictures import planned
     from nnexp.config.load import load_config
     from nnexp.errors import ConfigError
-    from nnexp.search.curve import steps_an_epoch
+    from nnexp.runs.plan import signature
     from nnexp.search.trials import Bench
+    from nnexp.train.blueprint import steps_an_epoch
 
     config = load_config(path, overrides)
     bench = Bench(path.absolute().parent)
     try:
         resolved = bench.resolved(config.experiment)
-        return planned(resolved, steps_an_epoch(bench, resolved))
+        fit = signature(bench.prepared(resolved))
+        return planned(resolved, steps_an_epoch(resolved, fit))
     except ConfigError as error:
         raise config.locate(error) from None
 

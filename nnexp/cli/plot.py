@@ -108,7 +108,7 @@ def calibration_(run: Run, output: Out, split: Split = Part.TEST, member: Member
     Example:
       nnexp plot calibration runs/digits/2026-11-20T10-15-02-3f9a -o calibration.png
     """
-    from nnexp.analysis.pictures import members_of, probabilities
+    from nnexp.analysis.pictures import members_of, probabilities, times_answered
     from nnexp.report.figures.calibration import calibration
     from nnexp.report.figures.style import check_path
 
@@ -116,7 +116,8 @@ def calibration_(run: Run, output: Out, split: Split = Part.TEST, member: Member
     members = members_of(run, member)
     chances, targets = probabilities(members, split.value)
     title = _about(run, split, len(members))
-    save(calibration(chances, targets, title, members=len(members)), output)
+    times = times_answered(members, split.value)
+    save(calibration(chances, targets, title, times=times), output)
 
 
 @plot.command("pr")

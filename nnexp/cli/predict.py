@@ -113,11 +113,11 @@ def _thresholds(given: list[str]) -> dict[str, float]:
 
 def _check_out(out: Path, data: Path) -> None:
     if out.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"--out: {out} should end in .csv or .parquet")
+        raise UsageError(f"-o: {out} should end in .csv or .parquet")
     if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out: there is no folder {out.parent}")
+        raise UsageError(f"-o: there is no folder {out.parent}")
     if out.resolve() == data.resolve():
-        raise UsageError(f"--out: {out} is the file to predict on, and would be overwritten")
+        raise UsageError(f"-o: {out} is the file to predict on, and would be overwritten")
 
 
 def _write(frame: Any, out: Path) -> None:

@@ -77,9 +77,10 @@ def _show_honest(summary: Mapping[str, Any]) -> None:
             scored = fresh[split]
             label = f"{split}/{name} on {count(fresh['seeds'], 'fresh seed')}"
             rows.append([label, value(scored["mean"]), interval(scored["interval"])])
-    label = "selection bias: the best of many is lucky in part"
+    rows[-1] = [(str(cell), "bold") for cell in rows[-1]]
+    last = "test" if "test" in fresh else part
+    label = f"selection bias: search − {last} (luck of the best)"
     rows.append([label, f"{fresh['selection_bias']:+.3g}", ""])
-    rows[-2] = [(str(cell), "bold") for cell in rows[-2]]
     say_table(["the winner", "", "95 % interval"], rows, right=(1, 2), indent=2)
 
 

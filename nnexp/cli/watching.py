@@ -52,7 +52,8 @@ class Watching:
         parts = ["lr " + _spread([float(m.history[-1]["lr"]) for m in newest])]
         norms = [norm for member in newest if (norm := _gradient(member)) is not None]
         if norms:
-            parts.append("gradient " + _spread(norms))
+            when = max(int(str(m.health[-1][0])) for m in newest if m.health)
+            parts.append("gradient " + _spread(norms) + f" (epoch {when})" * (when != last))
         self._scan(members)
         found = [(self.sign * best, epoch) for best, epoch in self._best if epoch]
         if found:

@@ -133,9 +133,9 @@ def vectors(
       nnexp vectors runs/litbank/2026-11-20T10-15-02-3f9a -o vectors.txt
     """
     if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out: there is no folder {out.parent}")
+        raise UsageError(f"-o: there is no folder {out.parent}")
     if out.is_dir():
-        raise UsageError(f"--out: {out} is a folder")
+        raise UsageError(f"-o: {out} is a folder")
     from nnexp.analysis.words.vectors import vectors_of, write_word2vec
 
     found = vectors_of(run, member)

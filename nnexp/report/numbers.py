@@ -8,9 +8,11 @@ from typing import Any
 
 
 def value(x: float | None) -> str:
-    """Four digits; a dash for what is not known."""
+    """Four digits, large numbers to the unit; a dash for what is not known."""
     if x is None or not math.isfinite(x):
         return "–"
+    if 1e4 <= abs(x) < 1e7:
+        return f"{x:,.0f}"
     return f"{x:.4f}" if 0.001 <= abs(x) < 10 else f"{x:.4g}"
 
 

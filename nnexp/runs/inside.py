@@ -11,6 +11,7 @@ from nnexp.components.datasets.memory import Held, Memory
 from nnexp.data.prepare import Pipeline
 from nnexp.errors import DamagedRun, UsageError
 from nnexp.runs.apply import apply_run
+from nnexp.runs.committee import committee
 from nnexp.runs.plan import arranged, load, read_experiment, relocated
 from nnexp.runs.rundir import RunDir
 from nnexp.runs.score import read_pipeline, usable_members
@@ -23,9 +24,11 @@ def first_filters(run: RunDir) -> np.ndarray:
     """The weights of a run's first layer that has any, `[F, C, H, W]`, of a network for images.
 
     Of a dense layer each unit's weights, in the place of the pixels that they belong to; affine
-    preprocessing that changes the shape (whitening) is counted in.
+    preprocessing that changes the shape (whitening) is counted in. Of a committee those of its
+    first network.
     Raises UsageError if there are no images or no such layer.
     """
+    run = next(iter(committee(run)), run)
     pipeline, tensors = read_pipeline(run), run.read_tensors("model.safetensors")
     if len(pipeline.shape) != 3:
         raise UsageError(f"{run.path} takes no images: examples have shape {pipeline.shape}")
@@ -82,7 +85,8 @@ def plane_points(
     path: Path, split: str, data_root: Path | None
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str], Sequence[str] | None]:
     """A run's examples `[N, 2]`, their targets (class numbers or values, `[N]`), and the names of
-    inputs and classes. Of a group those of its first member.
+    inputs and classes. Of a group those of its first member. Examples with a gap have no place on
+    the plane: they are left out.
 
     Raises DataError if the data are not there, UsageError as `plane` and for a split that is not.
     """
@@ -96,7 +100,10 @@ def plane_points(
     rows = parts[split]
     points = np.asarray(table.features.numeric[:], np.float64)[rows]
     targets = pipeline.encode(table)[rows] if pipeline.classes else table.target[rows, 0]
-    return points, targets, pipeline.names, pipeline.classes
+    there = np.isfinite(points).all(axis=1)
+    if not there.any():
+        raise UsageError(f"{path}: no example of {split} has both of its two inputs")
+    return points[there], targets[there], pipeline.names, pipeline.classes
 
 
 def _check_plane(path: Path, pipeline: Pipeline) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nnexp.analysis.comparing.findings import evaluated_ratio
 from nnexp.analysis.results import read_result
 from nnexp.analysis.scores import bounds_of, difference_bounds
 from nnexp.config.experiment import Experiment
@@ -52,9 +53,8 @@ from nnexp.search.progress import Progress
 from nnexp.search.sweep import Choices as SweepChoices
 from nnexp.search.sweep import absolute, setting_from, setting_of, signals
 from nnexp.search.trials import Bench
-from nnexp.stats import FloatArray, describe, welch
-from nnexp.train.blueprint import build_layers, declare
-from nnexp.train.feed import batch_bounds
+from nnexp.stats import FloatArray, corrected_paired, describe, welch
+from nnexp.train.blueprint import steps_an_epoch
 
 Over = Literal["data", "hidden"]
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -87,7 +87,8 @@ class Curve:
     """Scores by point.
 
     values: examples, or units of a layer, `[P]`. scores: of each split `[P, M]`, NaN where a member
-    diverged.
+    diverged. ratios: of members that differ in their split, at each point the judged examples for
+    each training example; else ().
     """
 
     over: Over
@@ -97,6 +98,7 @@ class Curve:
     scores: dict[str, FloatArray]
     by_split: bool
     notes: tuple[str, ...]
+    ratios: tuple[float, ...] = ()
 
     def described(self, split: str, point: int) -> dict[str, Any]:
         """Mean and 95 % interval at a point, see `stats.describe`."""
@@ -207,6 +209,8 @@ def read_curve(sweep: SweepDir) -> Curve:
         for split in SPLITS
         if any(run.part(split) for group in groups for run in group.runs)
     }
+    split = _judged(scores)
+    ratios = [evaluated_ratio(group, split) for group in groups if told["by_split"] and split]
     return Curve(
         told["over"],
         metric,
@@ -215,7 +219,13 @@ def read_curve(sweep: SweepDir) -> Curve:
         scores,
         told["by_split"],
         tuple(told["notes"]),
+        tuple(ratios),
     )
+
+
+def _judged(scores: Mapping[str, FloatArray]) -> str:
+    """The split that a verdict is about; "" where only train has scores."""
+    return next((split for split in ("test", "dev") if split in scores), "")
 
 
 def _go(sweep: SweepDir, engine: Engine, progress: Progress) -> Curve:
@@ -241,7 +251,7 @@ def _go(sweep: SweepDir, engine: Engine, progress: Progress) -> Curve:
 
 def verdict(found: Curve) -> str:
     """One sentence: whether more data still help, or whether the widest net is too wide."""
-    split = next((s for s in ("test", "dev") if s in found.scores), "")
+    split = _judged(found.scores)
     if not split or len(found.values) < 2:
         return ""
     last = len(found.values) - 1
@@ -275,11 +285,21 @@ def _gain(found: Curve, split: str, a: int, b: int) -> str:
 
 
 def _difference(found: Curve, split: str, a: int, b: int) -> tuple[str, bool, bool]:
-    """How much the second point differs, as text; whether it is worse; whether 0 is excluded."""
-    x, y = (row[np.isfinite(row)] for row in (found.scores[split][a], found.scores[split][b]))
+    """How much the second point differs, as text; whether it is worse; whether 0 is excluded.
+
+    Over splits, whose training sets overlap, it is paired, with Nadeau and Bengio's variance.
+    """
+    x, y = found.scores[split][a], found.scores[split][b]
+    if found.by_split:
+        x, y = (row[np.isfinite(x - y)] for row in (x, y))
+    else:
+        x, y = (row[np.isfinite(row)] for row in (x, y))
     if min(len(x), len(y)) < 2:
         return "an unknown amount", False, False
-    estimate = welch(x, y)
+    if found.by_split:
+        estimate = corrected_paired(y - x, max(found.ratios[a], found.ratios[b]))
+    else:
+        estimate = welch(x, y)
     worse = (estimate.difference < 0) == found.higher_is_better
     ends = estimate.interval(bounds=difference_bounds(found.metric))
     if ends is None:
@@ -351,7 +371,8 @@ def _cells(
     choices: Choices,
 ) -> list[tuple[str, list[Experiment]]]:
     """Each point's directory and members. Raises ConfigError with all that is wrong with any."""
-    updates = resolved.training.updates(steps_an_epoch(bench, resolved))
+    fit = signature(bench.prepared(resolved))
+    updates = resolved.training.updates(steps_an_epoch(resolved, fit))
     cells, problems = list[tuple[str, list[Experiment]]](), dict[str, Problem]()
     for value in values:
         node = _at(base, resolved, value, choices.over)
@@ -383,14 +404,3 @@ def _at(base: Node, resolved: Experiment, value: int, over: Over) -> Node:
     if isinstance(hidden, int):
         return put(base, "model.hidden", value, place)
     return put(base, "model.hidden", [value] * len(hidden), place)
-
-
-def steps_an_epoch(bench: Bench, resolved: Experiment) -> int:
-    """How many updates an epoch of a resolved experiment has."""
-    assert resolved.loss is not None
-    fit, size = signature(bench.prepared(resolved)), resolved.training.batch_size
-    batch = fit.train_rows if size == "full" else min(int(size), fit.train_rows)
-    layers = declare(build_layers(resolved, fit, resolved.loss), fit.inputs)
-    has_statistics = any(slot.role == "buffer" for layer in layers for slot in layer.slots)
-    draws = resolved.sampler.draws(fit.train_rows, batch)
-    return len(batch_bounds(draws, batch, has_statistics))

@@ -18,6 +18,7 @@ from nnexp.components.preprocessing.columns import shown
 from nnexp.config import augmenting, second_order
 from nnexp.config.experiment import Experiment
 from nnexp.errors import ConfigError, Problem
+from nnexp.train.feed import batch_bounds
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,16 @@ def pack_key(experiment: Experiment, signature: Signature) -> str:
         ],
     }
     return json.dumps(agreed, sort_keys=True)
+
+
+def steps_an_epoch(experiment: Experiment, signature: Signature) -> int:
+    """How many updates an epoch of a resolved experiment has."""
+    assert experiment.loss is not None
+    rows, size = signature.train_rows, experiment.training.batch_size
+    batch = rows if size == "full" else min(int(size), rows)
+    layers = declare(build_layers(experiment, signature, experiment.loss), signature.inputs)
+    has_statistics = any(slot.role == "buffer" for layer in layers for slot in layer.slots)
+    return len(batch_bounds(experiment.sampler.draws(rows, batch), batch, has_statistics))
 
 
 def member_bytes(numbers: int, units: int, batch: int, bits: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from scipy import stats as reference
 from sklearn import metrics as sklearn
 
 from nnexp.analysis import bootstrap
+from nnexp.analysis.comparing import findings
 from nnexp.analysis.results import Predictions
 from nnexp.analysis.scores import bounds_of, difference_bounds, statistic
 from nnexp.analysis.statistic import Statistic
 from nnexp.components.metrics.metric import Averaged, Metric, Scored
 from nnexp.errors import DamagedRun
+from nnexp.stats import mcnemar_exact
 
 RNG = np.random.default_rng(0)
 TARGET = RNG.normal(20, 3, (80, 2))
@@ -189,6 +192,30 @@ def test_bootstrap_is_scipys() -> None:
     assert found.error == pytest.approx(expected.standard_error, rel=0.05)
     wide = expected.confidence_interval.high - expected.confidence_interval.low
     assert found.interval() == pytest.approx(tuple(expected.confidence_interval), abs=0.08 * wide)
+
+
+def test_what_mcnemar_can_find_with_few_examples() -> None:
+    found = np.random.default_rng(0).poisson(findings._FEWEST_DISCORDANT, 20_000)
+    significant = [(mcnemar_exact(0, int(k)) or 1.0) < 0.05 for k in range(60)]
+    assert np.mean([significant[k] for k in found]) == pytest.approx(0.8, abs=0.01)
+    estimate = bootstrap.paired(known("accuracy"), *np.eye(2)[[0, 0, 1, 1]].T[:, :, None])
+    assert replace(estimate, least=9.0).detectable == 9.0
+    assert replace(estimate, least=1e-3).detectable == estimate.detectable
+
+
+def test_shares_of_all_right_are_not_taken_for_certain() -> None:
+    a, b = np.repeat([1.0, 0.0], [109, 5]), np.ones(35)
+    found = bootstrap.shares(a, b)
+    assert found.difference == pytest.approx(5 / 114)
+    p = found.p_value
+    assert p is not None
+    assert 0.1 < p < 0.9  # Fisher's exact p is 0.59
+    random, inside = np.random.default_rng(0), 0
+    for _ in range(200):
+        x, y = (random.random(size) < 0.96 for size in (114, 60))
+        low, high = bootstrap.shares(x * 1.0, y * 1.0).interval() or (0.0, 0.0)
+        inside += low <= 0 <= high
+    assert inside >= 184
 
 
 def test_unpaired_bootstrap_adds_the_variances() -> None:

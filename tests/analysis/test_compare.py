@@ -107,7 +107,7 @@ def test_examples_in_common(run: Write) -> None:
     others = [row | {"id": f"other{i}"} for i, row in enumerate(y)]
     (pair,) = compare([run("c", x), run("d", others)]).pairs
     assert "Only 0 of 300 examples are in both" in pair.sentence
-    assert pair.evidence.test == "unpaired bootstrap over test examples"
+    assert pair.evidence.test.startswith("unpaired shares")
 
 
 def test_the_same_ids_with_other_targets_are_other_examples(run: Write) -> None:
@@ -116,6 +116,16 @@ def test_the_same_ids_with_other_targets_are_other_examples(run: Write) -> None:
     (pair,) = compare([run("a", x), run("b", other)]).pairs
     assert "ids agree but their targets don't" in pair.sentence
     assert pair.evidence.test.startswith("unpaired")
+
+
+def test_other_data_are_told(run: Write) -> None:
+    x, y = rows(right(0.9, 1)), rows(right(0.9, 2))
+    paths = [run("a", x), run("b", y)]
+    assert "different data" not in compare(paths).pairs[0].sentence
+    manifest = json.loads((paths[1] / "manifest.json").read_text())
+    manifest["data"]["fingerprint"] = "another"
+    (paths[1] / "manifest.json").write_text(json.dumps(manifest))
+    assert "A and B were trained and scored on different data" in compare(paths).pairs[0].sentence
 
 
 def test_targets_may_differ_by_rounding(run: Write) -> None:

@@ -93,3 +93,19 @@ def test_a_rise_of_both_losses_is_no_overfitting() -> None:
     both = 0.5 + ((EPOCHS - 50) / 100) ** 2 + noise
     assert onset(EPOCHS, FALLING, both).overfits
     assert not onset(EPOCHS, both, both).overfits
+
+
+@pytest.mark.parametrize("epochs", [20, 50, 200])
+def test_a_slow_wander_is_not_surely_overfitting(epochs: int) -> None:
+    """A flat dev loss whose neighbours are much alike drifts far without any reason."""
+    rng, alarms, doubtful = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        wander = [rng.normal(0, 0.05)]
+        for step in rng.normal(0, 0.05 * math.sqrt(1 - 0.9**2), epochs - 1):
+            wander.append(0.9 * wander[-1] + step)
+        falling = np.arange(1, epochs + 1) ** -0.5
+        one = onset(np.arange(1.0, epochs + 1), falling, 1 + np.array(wander))
+        alarms += one.overfits and one.lasts
+        doubtful += one.overfits and not one.lasts
+    assert alarms <= 200 * 0.1
+    assert doubtful >= 200 * 0.1

@@ -221,7 +221,7 @@ def test_what_it_cannot_be_compared_with(
     base: Path, tmp_path: Path, group: Callable[..., Path]
 ) -> None:
     path = write(tmp_path / "forest.csv", FORMS["names"])
-    with pytest.raises(UsageError, match="there should be a run among"):
+    with pytest.raises(UsageError, match="compare needs a run beside files"):
         compare([path, write(tmp_path / "other.csv", FORMS["names"])])
     several = group("several", [{"rows": rows()}] * 2, manifest={"varies": "split"})
     with pytest.raises(UsageError, match=r"each member of .* has test examples of its own"):
@@ -254,6 +254,21 @@ def test_the_loss_of_plain_cross_entropy_is_log_loss(
     (pair,) = compare([base, path], metric="loss").pairs
     assert pair.evidence.difference == pytest.approx(found_loss() - known)
     assert pair.rows[-1].difference == pytest.approx(found_loss() - known)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", "f4"), ("float64", "f8")])
+def test_a_certain_mistake_counts_as_in_the_run(
+    run: Callable[..., Path], tmp_path: Path, precision: str, dtype: str
+) -> None:
+    """As the metric has it, and scikit-learn for probabilities of that type."""
+    sure = np.where(TARGET == "yes", 1.0, 0.0)
+    sure[1] = 1.0 - sure[1]
+    path = write(tmp_path / "sure.csv", {"id": IDS, "probability": sure})
+    base = run("base", rows(), config={"training": {"precision": precision}})
+    (base / "preprocessing.json").write_text(json.dumps({"classes": ["no", "yes"]}))
+    test = np.arange(N) % 2 == 1
+    found = read_elsewhere(path, read_result(base)).part("test")["loss"]
+    assert found == pytest.approx(log_loss(TARGET[test] == "yes", sure[test].astype(dtype)))
 
 
 def found_loss() -> float:

@@ -166,8 +166,8 @@ def test_what_has_no_curve(run: Callable[..., Path]) -> None:
         precision_recall(path, name="yse")
     with pytest.raises(RunError, match="has no predictions on dev"):
         precision_recall(path, "dev")
-    with pytest.raises(UsageError, match="what hierarchical_softmax gives has no threshold"):
-        precision_recall(write(run, "tree", rows, "hierarchical_softmax", classes=["no", "yes"]))
+    with pytest.raises(UsageError, match="what mse gives has no threshold"):
+        precision_recall(write(run, "mse", rows, "mse", classes=["no", "yes"]))
     with pytest.raises(DamagedRun, match="should name the classes"):
         precision_recall(write(run, "nameless", rows, "cross_entropy"))
     with pytest.raises(DamagedRun, match="an output for each of 4 classes"):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from nnexp.analysis.diagnosing import remedies
+from nnexp.analysis.diagnosing.plan import next_step
 from nnexp.analysis.diagnosing.remedies import Advice
 from nnexp.analysis.results import Result, read_result
 from nnexp.config.load import load_config
@@ -58,7 +59,7 @@ def test_no_remedy_is_refused(run: Write, name: str, monkeypatch: pytest.MonkeyP
         if found := changes(advice):
             load_config(config, found)  # in the user's own file, too, where less is written out
             load_config(result.path / "resolved.yaml", found)
-            assert all(f"--set {one}" in advice.text.replace('"', "") for one in found)
+            assert all(f"--set {shlex.quote(one)}" in advice.text for one in found)
 
 
 def mlp(**parts: Any) -> dict[str, Any]:
@@ -137,7 +138,20 @@ def test_a_group_is_trained_again_as_one(group: Write) -> None:
     rows = [{"split": "dev", "id": "e0", "target": "a", "prediction": "a", "loss": 0.1}]
     path = group("a group", [{"rows": rows}] * 3, manifest={"varies": "split"})
     command = remedies.keep_best(read_result(path)).command
-    assert re.match(r'nnexp train "[^"]*a group/resolved.yaml" --splits 3 --set "', command)
+    assert re.match(r"nnexp train '[^']*a group/resolved.yaml' --splits 3 --set '", command)
+
+
+def test_what_a_shell_makes_of_a_command(run: Write) -> None:
+    """Whatever a folder is called."""
+    home = "it's a $RUN (1)"
+    result = written(run, home, mlp(training={"epochs": 3}))
+    (result.path / "checkpoint").mkdir()
+    config = str(result.path / "resolved.yaml")
+    assert shlex.split(remedies.longer(result).command)[3] == str(result.path)
+    assert shlex.split(remedies.keep_best(result).command)[2] == config
+    assert shlex.split(remedies.check_first(result).command) == ["nnexp", "check", config]
+    told = next_step(result, "dev", [])
+    assert shlex.split(told.command) == ["nnexp", "eval", str(result.path)]
 
 
 def test_the_plugins_of_a_run_go_with_it(run: Write) -> None:

@@ -246,12 +246,14 @@ def test_what_has_no_threshold(base: Path, run: Callable[..., Path]) -> None:
     values = run("values", two_classes(0), dev=dev, task="regression")
     with pytest.raises(UsageError, match="this is regression"):
         tune(values)
-    tree = run("tree", two_classes(0), dev=dev, config={"loss": {"name": "hierarchical_softmax"}})
-    with pytest.raises(UsageError, match="what hierarchical_softmax gives has no threshold"):
-        tune(tree)
+    odd = run("odd", two_classes(0), dev=dev, config={"loss": {"name": "mse"}})
+    with pytest.raises(UsageError, match="what mse gives has no threshold"):
+        tune(odd)
     blown = two_classes(0)
     blown[1]["output_0"] = ""
     with pytest.raises(RunError, match="not all finite"):
         tune(known(run("blown", blown, dev=dev)))
+    lost = {"test": {"accuracy": None}, "manifest": {"status": "diverged"}}
+    gone = run("lost", two_classes(0), dev={"accuracy": None}, **lost)
     with pytest.raises(RunError, match="diverged"):
-        tune(known(run("lost", two_classes(0), dev={"accuracy": None})))
+        tune(gone)

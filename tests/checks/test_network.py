@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nnexp.checks import cost, gradients, rates, signals
 from nnexp.checks.learning import first_loss, overfits, regularization
@@ -16,6 +18,7 @@ from nnexp.checks.verdict import Verdict
 from nnexp.components.layers.activations import Relu, Tanh
 from nnexp.components.losses.classes import CrossEntropy
 from nnexp.components.regularizers import L2
+from nnexp.train.step import Working
 from tests.checks.conftest import Checks, Subjects
 
 DIGITS = "data: {source: digits}\npreprocessing: [{name: min_max, per: global}]\n"
@@ -91,8 +94,9 @@ def test_losses_of_another_size_or_sign(subject: Subjects, monkeypatch: pytest.M
 def test_a_right_gradient_passes(subject: Subjects, text: str) -> None:
     found = gradients.check_gradient(subject(text))
     assert found.verdict == "pass", found
-    error = float(found.text.split()[2])
-    assert error < 1e-7
+    error, checked = float(found.text.split()[2]), int(found.text.split("over ")[1].split()[0])
+    assert error < 1e-9  # of differences over 1e-5, not over that number in float32
+    assert checked > 0
 
 
 @pytest.mark.parametrize("layer", [Relu, Tanh])
@@ -148,7 +152,44 @@ def test_coordinates_at_kinks_are_left_out_and_counted(subject: Subjects) -> Non
     )
     found = gradients.check_gradient(subject(text))
     assert found.verdict == "pass"
-    assert "at kinks left out" in found.text
+    checked, left_out = (int(w.split()[0]) for w in found.text.split("over ")[1].split("("))
+    assert checked > 0
+    assert left_out > 0
+
+
+def test_a_gradient_that_was_compared_nowhere_does_not_pass() -> None:
+    nothing = gradients.Compared(0.0, (), 0, 10)
+    found = gradients._verdict("gradient", nothing, [nothing])
+    assert (found.verdict, found.text) == (
+        "look",
+        "nothing compared: all 10 coordinates are at kinks",
+    )
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "pass"), (3.0, "fail")])
+def test_what_curves_near_an_optimum_is_no_kink(
+    subject: Subjects,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    factor: float,
+    verdict: str,
+) -> None:
+    """Small targets and a start at 0: the loss bends more than it falls, and is smooth."""
+    x, y = np.random.default_rng(0).normal(size=(200, 3)), np.random.default_rng(1).normal(size=200)
+    rows = [f"{a:.4f},{b:.4f},{c:.4f},{1e-2 * t:.6f}" for (a, b, c), t in zip(x, y, strict=True)]
+    (tmp_path / "small.csv").write_text("\n".join(["a,b,c,y", *rows]))
+    right = Working.gradients
+
+    def wrong(*given: Any) -> Any:
+        losses, grads = right(*given)
+        return losses, factor * grads
+
+    monkeypatch.setattr(Working, "gradients", wrong)
+    text = "data: {source: {name: csv, path: small.csv, target: y}, scale_target: false}\n"
+    text += "model: linear\ninitialization: {name: constant, value: 0}\n"
+    found = gradients.check_gradient(subject(text))
+    assert found.verdict == verdict
+    assert "over 8 coordinates" in found.text  # all of them, twice
 
 
 # -- signals ---------------------------------------------------------------------------------------
@@ -199,6 +240,31 @@ def test_a_first_step_that_is_far_too_long(subject: Subjects) -> None:
     assert found.advice.endswith("a higher `optimizer.lr`")
     found = _signals(subject, PLAIN + "initialization: {name: constant, value: -0.1}\n")
     assert "no gradient comes" in found["update size"].advice
+
+
+def test_a_last_layer_that_starts_at_0_is_told_after_two_updates(subject: Subjects) -> None:
+    """No gradient passes it at the start; where none does later either, it is a fault."""
+    zero = "{name: constant, value: 0}"
+    start = f"initialization: {{name: he_normal, layers: {{output: {zero}}}}}\n"
+    found = _signals(subject, _deep("relu", 3) + start)
+    assert {v.verdict for v in found.values()} == {"pass"}
+    assert found["gradient size"].text.startswith("gradients after 2 updates from 5.linear")
+    found = _signals(subject, _deep("relu", 3) + f"initialization: {zero}\n")
+    assert found["gradient size"].verdict == "fail"
+    full = "optimizer: lbfgs\ntraining: {batch_size: full}\n"
+    found = _signals(subject, _deep("relu", 3) + start + full)
+    assert found["gradient size"].verdict == "pass"
+    assert found["gradient size"].text.endswith("not to be told")
+
+
+def test_the_gradient_of_a_signal_is_an_example_s(subject: Subjects) -> None:
+    """Of ½ (ŷ − y)² by ŷ it is ŷ − y, however many examples there are."""
+    made = subject("data: {source: diabetes}\nmodel: linear\n")
+    layer = signals.signals(made)[-1]
+    x, y = made.batch(signals.EXAMPLES, draw=4)
+    weight, bias = made.working(made.program([made.experiment])).program.layout.views(made.start)
+    error = x[0].double() @ weight[0].double() + bias[0].double() - y[0].double()
+    assert layer.gradient == pytest.approx(float(error.square().mean().sqrt()), rel=1e-5)
 
 
 # -- learning --------------------------------------------------------------------------------------
@@ -256,6 +322,26 @@ def test_the_bounds_of_a_curve() -> None:
     assert lrs[100] < found.diverged < lrs[110]
     none = rates.judge_curve(lrs, [2.0] * 121)
     assert (none.low, none.high, none.diverged) == (None, None, None)
+
+
+def test_a_curve_whose_first_loss_is_the_lowest() -> None:
+    """A lucky first batch: nothing falls after it; or something does, from where it usually is."""
+    lrs = np.geomspace(1e-6, 1.0, 121).tolist()
+    for rest in (2.0, 3.0):
+        found = rates.judge_curve(lrs, [1.0, *[rest] * 120])
+        assert (found.low, found.high) == (None, None)
+    fall = np.linspace(2.0, 1.0, 60).tolist()
+    found = rates.judge_curve(lrs, [0.5, *[2.0] * 60, *fall])
+    assert found.low is not None
+    assert found.low == pytest.approx(lrs[67])
+    assert found.high == pytest.approx(lrs[120] / 3)
+
+
+@given(st.lists(st.floats(0.0, 1e6) | st.just(math.inf), min_size=1, max_size=130))
+def test_any_curve_can_be_judged(losses: list[float]) -> None:
+    found = rates.judge_curve(np.geomspace(1e-7, 100.0, len(losses)).tolist(), losses)
+    assert (found.low is None) == (found.high is None)
+    assert found.low is None or found.high is None or found.low <= found.high
 
 
 def test_second_order_has_no_rate_to_test(subject: Subjects) -> None:

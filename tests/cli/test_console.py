@@ -25,11 +25,21 @@ from nnexp.cli.live import Live
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.98050139, "0.9805"), (0, "0"), (12345.678, "1.235e+04"), (0.00012346, "0.0001235"),
+    [(0.98050139, "0.9805"), (0, "0"), (12345.678, "12,346"), (0.00012346, "0.0001235"),
      (None, "–"), (math.nan, "–"), (math.inf, "–"), (-0.5, "-0.5000")],
 )  # fmt: skip
 def test_value(value: float | None, text: str) -> None:
     assert console.value(value) == text
+
+
+def test_a_table_that_is_too_wide_loses_no_digit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    head = ["hidden units", "dev accuracy", "test accuracy"]
+    console.say_table(head, [["128", "0.8725 ± 0.0048", "0.8625 ± 0.0056"]], whole=(0, 1, 2))
+    told = capsys.readouterr().out
+    assert {"128", "0.8725", "0.0048", "0.8625", "0.0056", "hidden", "units"} <= set(told.split())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ def test_labels_stand_where_curves_end_and_never_on_each_other() -> None:
     lines = text(draw([Curve([0.0, 1.0], "a"), Curve([1.0, 1.0], "b")], 30, 4))
     assert lines[0].endswith(" b")
     assert lines[1].endswith(" a")
+
+
+def test_labels_on_one_line_keep_the_curves_order() -> None:
+    lines = text(draw([Curve([1.0, 0.011], "upper"), Curve([0.0, 0.01], "lower")], 30, 4))
+    assert lines[2].endswith(" upper")
+    assert lines[3].endswith(" lower")
+
+
+def test_points_are_joined_by_straight_lines() -> None:
+    lines = text(draw([Curve([0.0, 1.0])], 47, 10))
+    ends = [len(line.rstrip()) for line in lines]
+    assert ends == sorted(ends, reverse=True)
+    assert all(before - after in (3, 4, 5) for before, after in pairwise(ends))
 
 
 def test_the_later_curve_lies_on_top() -> None:

@@ -17,6 +17,7 @@ from nnexp.analysis.pictures import (
     members_of,
     planned,
     probabilities,
+    times_answered,
     values,
 )
 from nnexp.analysis.results import read_result
@@ -199,6 +200,35 @@ def test_probabilities_are_the_losss(loss: str, train: Train, tmp_path: Path) ->
     assert targets.shape == ((len(found), 2) if loss == "multilabel_bce" else (len(found),))
 
 
+@pytest.mark.parametrize(
+    ("what", "source"),
+    [("confusion", "moons"), ("calibration", "moons"), ("pr", "moons"), ("boundary", "moons"),
+     ("residuals", "diabetes"), ("filters", "digits")],
+)  # fmt: skip
+def test_pictures_of_a_committee(what: str, source: str, train: Train) -> None:
+    config = {"source": source, "subset": 60}
+    group = train("--seeds", "2", data=config, model=MLP, training={"epochs": 1})
+    out = group.parent / "committee"
+    assert run_command(["ensemble", str(group), "--out", str(out)]) == 0
+    committee = next(out.glob("*/*"))
+    picture = out / "a.png"
+    assert run_command(["plot", what, str(committee), "-o", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("split", ["shared", "folds", "random"])
+def test_how_many_members_answered_an_example(split: str, train: Train) -> None:
+    """Of a group's 3 members all, if they share the split; of folds one."""
+    of = {"name": "k_fold", "folds": 3} if split == "folds" else {"train": 0.5, "test": 0.5}
+    data = {"source": {"name": "moons", "n": 60}, "split": of}
+    path = train("--seeds" if split == "shared" else "--splits", "3", data=data, model=MLP)
+    times = times_answered(members_of(path), "test")
+    if split == "random":
+        assert 1.0 < times < 3.0
+    else:
+        assert times == {"shared": 3.0, "folds": 1.0}[split]
+
+
 def test_probabilities_give_the_predictions(moons: Path) -> None:
     members = members_of(moons, 1)
     chances, targets = probabilities(members, "test")
@@ -255,6 +285,23 @@ def test_a_schedule_is_drawn_as_planned_and_as_it_ran(name: str, train: Train) -
         np.testing.assert_allclose(plan.values[course], ran.values[course][0])
 
 
+@pytest.mark.parametrize("model", [MLP, {**MLP, "batch_norm": True}])
+def test_training_of_less_than_an_epoch_is_drawn_as_planned(
+    model: dict[str, object], train: Train
+) -> None:
+    path = train(
+        data={"source": "moons", "subset": 121},
+        model=model,
+        schedule="one_cycle",
+        training={"steps": 7, "batch_size": 8},
+    )
+    whole = 15 if "batch_norm" in model else 16  # a last batch of one example joins its neighbour
+    ran, plan = as_ran(members_of(path)), planned(read_experiment(RunDir(path)), whole)
+    np.testing.assert_array_equal(ran.epochs, np.arange(7) / whole)
+    for course, expected in plan.values.items():
+        np.testing.assert_allclose(ran.values[course][0], expected)
+
+
 def test_a_group_has_a_line_for_each_course(train: Train) -> None:
     path = train("--seeds", "2", data={"source": "moons"}, model=MLP, schedule="newbob")
     course = as_ran(members_of(path))
@@ -276,3 +323,24 @@ def test_plane_agrees_with_the_predictions(moons: Path) -> None:
     _, _, answers = plane(moons, (x, x + 1, y, y + 1), points=2)
     for run, answer in zip(members_of(moons), answers, strict=True):
         assert str(classes[answer[0, 0].argmax()]) == run.predictions("test").texts("prediction")[0]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_examples_with_a_gap_have_no_place_on_the_plane(
+    task: str, train: Train, tmp_path: Path
+) -> None:
+    cells = [("" if i % 5 == 0 else i, "" if i % 7 == 3 else i % 9, i % 2) for i in range(80)]
+    rows = [",".join(map(str, row)) for row in cells]
+    (tmp_path / "gaps.csv").write_text("\n".join(["a,b,y", *rows]))
+    source = {"name": "csv", "path": str(tmp_path / "gaps.csv"), "target": "y", "target_type": task}
+    path = train(data={"source": source}, preprocessing=["impute", "standardize"], model=MLP)
+    points, targets, *_ = plane_points(path, "train", None)
+    counts = RunDir(path).read_manifest()["split"]["counts"]
+    assert 0 < len(points) == len(targets) < counts["train"]
+    assert np.isfinite(points).all()
+    picture = tmp_path / "a.png"
+    assert run_command(["plot", "boundary", str(path), "-o", str(picture)]) == 0
+    page = tmp_path / "a.html"
+    assert run_command(["report", str(path), "-o", str(page)]) == 0
+    assert "decision boundary" in page.read_text()
+    assert "nan" not in page.read_text().partition("decision boundary")[2].partition("</svg>")[0]

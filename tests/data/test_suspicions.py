@@ -14,7 +14,7 @@ from nnexp.components.datasets import BreastCancer, Diabetes, Digits, Wine
 from nnexp.components.table import Features, Table
 from nnexp.data import suspicions
 from nnexp.data.splits import Grouped, KFold, Ordered, Split, assign
-from nnexp.data.suspicions import kolmogorov_smirnov, split_notes
+from nnexp.data.suspicions import kolmogorov_smirnov, shifts, split_notes
 
 
 def table(numeric, text=None, names=("city",), target=None, classes=None, **columns):
@@ -46,7 +46,7 @@ class TestRepeats:
         assert told(Ordered(), table(x)) == [
             "split: 1 example of dev has the very features of one in train, such as row 70 and row "
             "20: scores on dev may flatter",
-            "split: 1 example of test has the very features of one in train, such as row 90 and "
+            "split: 2 examples of test have the very features of one in train, such as row 90 and "
             "row 10: scores on test may flatter",
         ]
 
@@ -67,13 +67,32 @@ class TestRepeats:
     def test_few_values_repeat_without_anything_wrong(self):
         x = np.random.default_rng(0).integers(0, 2, (500, 3)).astype(float)
         assert told(Split(), table(x)) == []
+        x[::3] = np.nan
+        assert told(Split(), table(x)) == []
 
-    def test_large_data_are_looked_at_in_part(self, monkeypatch):
-        monkeypatch.setattr(suspicions, "ROWS", 30)
-        x = random(1000)
-        x[600:] = x[:400]
+    @pytest.mark.parametrize(("rows", "known"), [(30, 10**6), (10**6, 150), (30, 150)])
+    def test_what_is_told_of_large_data_is_true_of_all(self, monkeypatch, rows, known):
+        """Though they are looked at in part: 200 of 400 have a twin, at random places."""
+        monkeypatch.setattr(suspicions, "ROWS", rows)
+        monkeypatch.setattr(suspicions, "KNOWN", known)
+        x, rng = random(1000), np.random.default_rng(5)
+        twins = 600 + rng.permutation(400)[:200]
+        x[twins] = x[rng.permutation(600)[:200]]
         (note,) = [n for n in told(Ordered(train=0.6, test=0.4), table(x)) if "very" in n]
-        assert int(note.split()[1]) <= 30
+        assert note.startswith("split: about ")
+        assert int(note.split()[2]) == pytest.approx(200, abs=130 if rows < known else 60)
+
+    def test_many_copies_of_an_example_are_told_of(self):
+        """Ones that chance does not bring forth."""
+        x = np.tile(random(200), (5, 1))
+        (note,) = [n for n in told(Ordered(train=0.6, test=0.4), table(x)) if "very" in n]
+        assert note.startswith("split: 400 examples of test have the very features")
+
+    def test_words_repeat(self):
+        data = table(np.arange(1000)[:, None] % 500)
+        assert any("very" in note for note in told(Ordered(), data))
+        data = replace(data, word_counts=np.full(500, 2))
+        assert told(Ordered(), data) == []
 
 
 class TestShifts:
@@ -104,6 +123,24 @@ class TestShifts:
         data = table(x)
         assert told(Ordered(by="x0"), data) == []
         assert "in x0 (" in told(Ordered(), data)[0]
+
+    def test_a_little_is_no_reason_for_a_note_however_sure(self):
+        for shift, expected in ((0.15, 0), (0.5, 1)):
+            x = random(100_000, 1)
+            x[80_000:] += shift
+            assert len(told(Ordered(), table(x, target=random(100_000, 1, 1)))) == expected
+
+    def test_how_far_apart(self):
+        rng = np.random.default_rng(0)
+        x, text = random(1000), rng.choice(["a", "b"], (1000, 1)).astype(object)
+        x[800:, 1] += 1
+        text[800:] = "a"
+        data, split = table(x, text), Ordered()
+        parts = assign(split, data)
+        found = {s.name: s.distance for s in shifts(split, data, parts["dev"], parts["test"])}
+        share = (text[parts["dev"]] == "a").mean()
+        exact = stats.ks_2samp(x[parts["dev"], 1], x[parts["test"], 1]).statistic
+        assert found == pytest.approx({"x1": exact, "city": 1 - share})
 
     def test_groups(self):
         groups = np.repeat(np.arange(5), 200)
@@ -148,9 +185,10 @@ class TestKolmogorovSmirnov:
     def test_p_is_scipys(self, sizes, shift, seed):
         rng = np.random.default_rng(seed)
         a, b = rng.normal(size=sizes[0]), rng.normal(shift, 1, sizes[1])
-        exact = stats.ks_2samp(a, b, method="exact").pvalue
-        ours = kolmogorov_smirnov(a, b)
-        assert ours == pytest.approx(exact, rel=0.35, abs=0.02)
+        exact = stats.ks_2samp(a, b, method="exact")
+        distance, p = kolmogorov_smirnov(a, b)
+        assert distance == pytest.approx(exact.statistic)
+        assert p == pytest.approx(exact.pvalue, rel=0.35, abs=0.02)
 
     def test_its_law(self):
         """With much data it is Kolmogorov's."""
@@ -159,21 +197,23 @@ class TestKolmogorovSmirnov:
         for shift in (0.0005, 0.001, 0.002, 0.003):
             x = shift * np.sqrt(n / 2)
             expected = stats.kstwobign.sf(x)
-            assert kolmogorov_smirnov(a, a + shift) == pytest.approx(expected, rel=0.01)
+            assert kolmogorov_smirnov(a, a + shift)[1] == pytest.approx(expected, rel=0.01)
 
     def test_ends(self):
         a = np.arange(50.0)
-        assert kolmogorov_smirnov(a, a) == 1.0
-        assert kolmogorov_smirnov(a, a + 100) < 1e-20
-        assert kolmogorov_smirnov(a, np.full(3, np.nan)) == 1.0
-        assert kolmogorov_smirnov(np.append(a, np.nan), a) == 1.0
+        assert kolmogorov_smirnov(a, a) == (0.0, 1.0)
+        assert kolmogorov_smirnov(a, a + 100)[0] == 1.0
+        assert kolmogorov_smirnov(a, a + 100)[1] < 1e-20
+        assert kolmogorov_smirnov(a, np.full(3, np.nan))[1] == 1.0
+        assert kolmogorov_smirnov(np.append(a, np.nan), a)[1] == 1.0
 
 
 def test_frequencies_are_chi_squared_tests():
     a, b = ["x"] * 30 + ["y"] * 70 + ["z"], ["x"] * 45 + ["y"] * 55
-    found = list(suspicions._frequencies(a, b))
+    apart, found = zip(*suspicions._frequencies(a, b), strict=True)
     expected = [
         stats.chi2_contingency([[30, 71], [45, 55]], correction=False).pvalue,
         stats.chi2_contingency([[70, 31], [55, 45]], correction=False).pvalue,
     ]  # z is too rare to ask of
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(apart, [0.45 - 30 / 101, 70 / 101 - 0.55])

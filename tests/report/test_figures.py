@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from nnexp.analysis.landscapes import LANDSCAPES, labelled, paths
 from nnexp.analysis.precision_recall import Curve, PrecisionRecall
 from nnexp.analysis.precision_recall import Scored as Scored_
+from nnexp.analysis.probabilities import sureness
 from nnexp.components.metrics.metric import Scored
 from nnexp.components.metrics.probabilities import CalibrationError
 from nnexp.errors import UsageError
@@ -131,7 +132,7 @@ def test_reliability_has_the_error_of_the_metric() -> None:
     targets = RANDOM.integers(0, 3, 200)
     p, y = torch.tensor(chances)[None], torch.tensor(targets)[None]
     scored = Scored(p[..., 0], p.argmax(-1), y, p, p)
-    found = reliability(chances, targets)
+    found = reliability(*sureness(chances, targets))
     assert found.error == pytest.approx(float(CalibrationError().compute(scored)[0]))
     assert found.counts.sum() == 200
     share, n = found.came[9], int(found.counts[9])
@@ -140,7 +141,8 @@ def test_reliability_has_the_error_of_the_metric() -> None:
 
 
 def test_reliability_of_labels_takes_each_as_an_answer() -> None:
-    found = reliability(np.array([[0.9, 0.1], [0.95, 0.3]]), np.array([[1, 0], [0, 1]]), bins=2)
+    answers = sureness(np.array([[0.9, 0.1], [0.95, 0.3]]), np.array([[1, 0], [0, 1]]))
+    found = reliability(*answers, bins=2)
     assert found.counts.tolist() == [2, 2]
     assert found.came.tolist() == [0.5, 0.5]
     assert calibration(np.array([[0.9, 0.1]]), np.array([[1, 0]])).axes
@@ -290,9 +292,9 @@ def test_area_below_precision_recall_is_the_average_precision(members: int) -> N
 
 
 def test_intervals_of_a_group_count_an_example_once() -> None:
-    chances, targets = RANDOM.dirichlet(np.ones(3), size=100), RANDOM.integers(0, 3, 100)
-    one = reliability(chances, targets)
-    thrice = reliability(np.tile(chances, (3, 1)), np.tile(targets, 3), members=3)
+    said, came = RANDOM.random(100), RANDOM.integers(0, 2, 100).astype(float)
+    one = reliability(said, came)
+    thrice = reliability(np.tile(said, 3), np.tile(came, 3), times=3)
     np.testing.assert_allclose(thrice.low, one.low)
     np.testing.assert_allclose(thrice.high, one.high)
     np.testing.assert_allclose(thrice.counts, 3 * one.counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ import torch
 from nnexp.analysis.results import Result, read_result
 from nnexp.cli.app import run as run_command
 from nnexp.errors import DamagedRun, UsageError
+from nnexp.report.figures.curves import mean_interval
 from nnexp.report.html import charts, class_charts, evidence
 from nnexp.report.html import layers as layers_page
 from nnexp.report.html.config_table import merged
@@ -162,7 +164,6 @@ def test_a_group_has_every_section(group: Path) -> None:
         "Diagnosis",
         "Training",
         "What it has learnt",
-        *(["Layers over time"] if (group / "s0" / "health.csv").exists() else []),
         "Config",
         "Origin",
     ]
@@ -171,6 +172,14 @@ def test_a_group_has_every_section(group: Path) -> None:
     told = json.loads((group / "summary.json").read_text())["test"]["accuracy"]
     assert f"{spread(told)} {interval(told['interval'])}" in found["Scores"]
     assert len(text) < 3_000_000
+
+
+def test_recorded_layers_have_a_section(group: Path, tmp_path: Path) -> None:
+    path = tmp_path / "group"
+    shutil.copytree(group, path)
+    (path / "s0/health.csv").write_text("epoch,step,layer,mean\n2,2,0.linear,1\n4,4,0.linear,2\n")
+    found = list(sections(report([path])))
+    assert found[found.index("Layers over time") - 1] == "What it has learnt"
 
 
 def test_a_run_and_a_regression(group: Path, values: Path) -> None:
@@ -294,14 +303,13 @@ def test_mean_and_interval_are_those_of_describe() -> None:
     values[2:, 1] = np.nan
     values[1:, 2] = np.nan
     values[:, 3] = np.nan
-    mean, half = charts.interval_of(values)
-    for column, m, h in zip(values.T, mean, half, strict=True):
+    for column, m, *ends in zip(values.T, *mean_interval(values), strict=True):
         told = describe(column.tolist())
         assert (told["mean"] is None) == np.isnan(m)
         if told["interval"] is None:
-            assert np.isnan(h)
+            assert np.isnan(ends).all()
         else:
-            np.testing.assert_allclose([m - h, m + h], told["interval"], rtol=1e-12)
+            np.testing.assert_allclose(ends, told["interval"], rtol=1e-12)
 
 
 def test_confusion_and_confidence_are_those_of_scikit_learn_and_torch(group: Path) -> None:
@@ -343,6 +351,7 @@ def test_labels_are_counted(tmp_path: Path) -> None:
         "split,id,target_0,target_1,prediction_0,prediction_1,loss\n"
         "test,0,1,0,1,0,0.1\ntest,1,1,1,0,1,0.1\ntest,2,0,1,0,0,0.1\ndev,3,0,0,1,1,0.1\n"
     )
+    (tmp_path / "preprocessing.json").write_text('{"target_names": ["twice", "twice"]}')
     run = Result(tmp_path, "run", {"status": "finished"})
     run.__dict__["summary"] = {"task": "multilabel"}
     counts = evidence.labelled(run, "test")

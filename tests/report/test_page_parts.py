@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from nnexp.analysis.precision_recall import precision_recall
+from nnexp.analysis.precision_recall import Curve, PrecisionRecall, Scored, precision_recall
 from nnexp.analysis.results import Result, read_result
 from nnexp.report.html import charts, class_charts, pixels
 from nnexp.report.html import inside as inside_page
@@ -181,13 +181,13 @@ def test_where_the_data_are_gone_there_is_a_line(root: Path) -> None:
 
 def test_neither_torch_nor_matplotlib_is_needed_without_a_plane(digits: Path) -> None:
     script = (
-        "import sys; sys.modules.update(torch=None, matplotlib=None)\n"
-        "from pathlib import Path; from nnexp.report.html.page import report\n"
-        "print(all('What it has learnt' in report([Path(x)]) for x in sys.argv[1:]))"
+        "import sys; from pathlib import Path; from nnexp.report.html.page import report\n"
+        "print(all('What it has learnt' in report([Path(x)]) for x in sys.argv[1:]))\n"
+        "print({'torch', 'matplotlib'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", script, str(digits)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert (done.stdout, done.stderr) == ("True\nset()\n", "")
 
 
 # -- layers ----------------------------------------------------------------------------------------
@@ -255,6 +255,17 @@ def test_bands_are_at_their_quantiles(tmp_path: Path) -> None:
 # -- curves and verdicts ---------------------------------------------------------------------------
 
 
+def steps_of(card: ElementTree.Element) -> tuple[np.ndarray, np.ndarray]:
+    """Recall `[K + 1]` and precision `[K]` of the steps that are drawn."""
+    (line,) = (path for path in card.iter("path") if path.get("class") == "curve c0")
+    across, down = np.array(re.findall(r"[ML]([0-9.]+) ([0-9.]+)", line.attrib["d"]), float).T
+    left, right, bottom, top = 64.0, 408.0, 230.0, 10.0  # the axes' ends in the picture
+    np.testing.assert_array_equal(down[::2], down[1::2])  # level, then straight up or down
+    np.testing.assert_array_equal(across[1:-1:2], across[2::2])
+    recall = (np.append(across[0], across[1::2]) - left) / (right - left)
+    return recall, (bottom - down[::2]) / (bottom - top)
+
+
 def test_precision_and_recall_are_those_of_scikit_learn(moons: Path) -> None:
     found = precision_recall(read_result(moons / "s0"), "test")
     run = read_result(moons / "s0")
@@ -262,12 +273,23 @@ def test_precision_and_recall_are_those_of_scikit_learn(moons: Path) -> None:
     score = outputs[:, -1] - (outputs[:, 0] if outputs.shape[1] == 2 else 0)
     precision, recall, _ = precision_recall_curve(target, score)
     card = ElementTree.fromstring(class_charts.precision_recall(found, "t"))
-    (line,) = (path for path in card.iter("path") if path.get("class") == "curve c0")
-    drawn = np.array(re.findall(r"[ML]([0-9.]+) ([0-9.]+)", line.attrib["d"]), float)
-    left, right, bottom, top = 64.0, 408.0, 230.0, 10.0  # the axes' ends in the picture
-    expected = np.stack([left + recall * (right - left), bottom - precision * (bottom - top)], 1)
-    np.testing.assert_allclose(drawn, expected[:-1], atol=0.06)
+    across, up = steps_of(card)
+    highest = {float(r): i for i, r in enumerate(recall) if r > 0}  # the last of each recall
+    np.testing.assert_allclose(across, [0.0, *sorted(highest)], atol=1e-3)
+    np.testing.assert_allclose(up, [precision[highest[r]] for r in sorted(highest)], atol=1e-3)
     assert f"average precision {average_precision_score(target, score):.4f}" in words(card)
+
+
+@pytest.mark.parametrize("size", [30, 5000])
+def test_the_area_below_the_steps_is_the_average_precision(size: int) -> None:
+    draw = np.random.default_rng(0)
+    target = draw.random(size) < 0.4
+    score = draw.normal(size=size) + 0.7 * target
+    one = (Curve.of(Scored(score, target, score > 0)),)
+    found = PrecisionRecall(Path("r"), "test", "a", 0.4, one, 0.5, None, False)
+    across, up = steps_of(ElementTree.fromstring(class_charts.precision_recall(found, "t")))
+    area = np.diff(across) @ up
+    assert area == pytest.approx(average_precision_score(target, score), abs=1e-3)
 
 
 def test_the_diagnosis_has_every_finding_and_the_next_step(moons: Path) -> None:

@@ -17,11 +17,12 @@ from nnexp.cli.curve import points_of
 from nnexp.config.load import load_config
 from nnexp.errors import RunError, UsageError
 from nnexp.runs.packs import make_pack
-from nnexp.runs.plan import plan_members
+from nnexp.runs.plan import plan_members, signature
 from nnexp.runs.rundir import RunDir
-from nnexp.search.curve import Curve, read_curve, steps_an_epoch, verdict
+from nnexp.search.curve import Curve, read_curve, verdict
 from nnexp.search.folder import SweepDir
 from nnexp.search.trials import Bench
+from nnexp.train.blueprint import steps_an_epoch
 
 CONFIG: dict[str, Any] = {
     "data": {"source": "iris"},
@@ -63,9 +64,8 @@ def test_over_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         scores = [RunDir(home / f"s{i}").read_summary()["test"]["accuracy"] for i in range(2)]
         assert point["test"]["scores"] == scores
         low, high = stats.t.interval(0.95, 1, np.mean(scores), stats.sem(scores))
-        if scores[0] != scores[1]:
-            wanted = (max(low, 0), min(high, 1))
-            assert point["test"]["interval"] == pytest.approx(wanted)
+        wanted = (max(low, 0), min(high, 1)) if scores[0] != scores[1] else (scores[0],) * 2
+        assert point["test"]["interval"] == pytest.approx(wanted)
     assert run(["curve", "--resume", str(sweep.path), "-q"]) == 0  # nothing is left to do
     assert run(["plot", "curves", str(sweep.path), "-o", str(picture)]) == 3
     assert "is a curve, not a run" in " ".join(capsys.readouterr().err.split())
@@ -82,6 +82,7 @@ def test_over_hidden(tmp_path: Path) -> None:
     found = read_curve(sweep)
     assert found.values == (1, 3)
     assert found.by_split
+    assert found.ratios == (1 / 3, 1 / 3)  # iris: 90 to train on, 30 to test
     assert {split: scores.shape for split, scores in found.scores.items()} == {
         "train": (2, 2),
         "dev": (2, 2),
@@ -155,6 +156,21 @@ def test_points_that_are_none(text: str) -> None:
         points_of(text)
 
 
+def test_over_splits_it_is_paired_and_counts_the_overlap() -> None:
+    """Nadeau & Bengio (2003): S²·(1/K + n_test/n_train) of the differences, split by split."""
+    draw = np.random.default_rng(0)
+    easy = draw.normal(0.0, 0.1, 6)  # some splits are easier, at every point
+    scores = np.stack([0.5 + easy, 0.6 + easy + draw.normal(0, 0.01, 6)])
+    scores[0, 2] = np.nan  # its partner has no part either
+    kinds = {"test": scores}
+    found = Curve("data", "accuracy", True, (60, 90), kinds, True, (), ratios=(0.5, 1 / 3))
+    apart = np.delete(scores[1] - scores[0], 2)
+    half = stats.t.ppf(0.975, 4) * apart.std(ddof=1) * np.sqrt(1 / 5 + 0.5)
+    low, high = apart.mean() - half, apart.mean() + half
+    told = f"test accuracy improves by {apart.mean():.3g} [{low:.3g}, {high:.3g}]"
+    assert verdict(found).endswith(told)
+
+
 @pytest.mark.parametrize("size", [16, 89, "full"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_steps_an_epoch_are_the_trainers(tmp_path: Path, size: Any, batch_norm: bool) -> None:
@@ -167,7 +183,8 @@ def test_steps_an_epoch_are_the_trainers(tmp_path: Path, size: Any, batch_norm: 
 
     plan = plan_members(config.experiment, tmp_path, 1, False)
     wanted = len(make_pack(plan, [0], torch.device("cpu")).bounds)
-    assert steps_an_epoch(bench, bench.resolved(config.experiment)) == wanted
+    resolved = bench.resolved(config.experiment)
+    assert steps_an_epoch(resolved, signature(bench.prepared(resolved))) == wanted
 
 
 def made(over: str, *means: float, sd: float = 0.01) -> Curve:

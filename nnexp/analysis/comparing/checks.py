@@ -73,6 +73,12 @@ def comparability(results: Sequence[Result], split: str) -> tuple[Check, ...]:
     )
 
 
+def other_data(a: Result, b: Result) -> bool:
+    """Whether it is recorded that two results saw different data."""
+    prints = [_text(result, "data", "fingerprint") for result in (a, b)]
+    return None not in prints and prints[0] != prints[1]
+
+
 def warnings(results: Sequence[Result], labels: Sequence[str]) -> Iterator[str]:
     """What makes the numbers say less than they seem to, as sentences."""
     for label, result in zip(labels, results, strict=True):

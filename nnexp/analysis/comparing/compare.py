@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnexp.analysis.comparing.checks import comparability, config_differences, warnings
+from nnexp.analysis.comparing.checks import (
+    comparability,
+    config_differences,
+    other_data,
+    warnings,
+)
 from nnexp.analysis.comparing.comparison import Comparison, Cost, Evidence, MetricRow, Pair, Side
 from nnexp.analysis.comparing.elsewhere import read_elsewhere
 from nnexp.analysis.comparing.findings import Finding, counted, find, settings_of
@@ -110,7 +115,9 @@ def _with_files(paths: Sequence[Path]) -> list[Result]:
             raise DataError(f"there is no file {path}")
     found = {path: read_result(path) for path in paths if not path.is_file()}
     if not found:
-        raise UsageError("there should be a run among what is compared: it says what is asked")
+        raise UsageError(
+            "compare needs a run beside files of predictions: it says which examples, and their targets"
+        )
     first = next(iter(found.values()))
     return [found[path] if path in found else read_elsewhere(path, first) for path in paths]
 
@@ -272,6 +279,12 @@ def _pair(
     asked: _Question,
 ) -> Pair:
     (result_a, a), (result_b, b) = pair
+    if other_data(result_a, result_b):
+        note = (
+            f"{a.label} and {b.label} were trained and scored on different data, so the difference "
+            "may lie in the data alone."
+        )
+        finding = replace(finding, notes=(*finding.notes, note))
     words = Words(a.label, b.label, f"{asked.split} {asked.metric}", a.varies or b.varies or "run")
     verdict = decide(finding, p_adjusted, p_equivalent, asked.higher_is_better)
     evidence = _evidence(finding.estimate, finding.scope, asked.metric)

@@ -27,9 +27,6 @@ from nnexp.runs.files import read_bytes
 from nnexp.stats import FloatArray
 
 SPLITS = ("dev", "test")
-CLOSE = 1e-7
-"""Probabilities below it count as it in log_loss: none is lost on a single example."""
-
 Columns = dict[str, tuple[str, ...]]
 
 
@@ -173,15 +170,16 @@ def _answers(given: Predictions, like: Result, target: Columns) -> Columns:
     task = like.summary.get("task")
     if task == "classification":
         also = ("loss",) if _is_log_loss(like) else ()
-        return _classes(given, [str(x) for x in like.stored.get("classes") or ()], target, also)
+        classes = [str(x) for x in like.stored.get("classes") or ()]
+        return _classes(given, classes, target, also, _least(like))
     names = [str(name) for name in like.stored.get("target_names") or ()]
     return (_labels if task == "multilabel" else _values)(given, names)
 
 
 def _classes(
-    given: Predictions, classes: Sequence[str], target: Columns, also: Sequence[str]
+    given: Predictions, classes: Sequence[str], target: Columns, also: Sequence[str], least: float
 ) -> Columns:
-    """also: further names of the log_loss."""
+    """also: further names of the log_loss. least: probabilities below it count as it there."""
     if "target" not in target:
         raise DataError(f"{given.path}: the column of targets should be called 'target'")
     truth = _named(given.path, "target", target["target"], classes)
@@ -202,7 +200,7 @@ def _classes(
     if chances is not None:
         _check_sums(given, chances)
         hot = np.array([[name == one for one in classes] for name in truth], dtype=np.float64)
-        losses = -np.log(np.clip((hot * chances).sum(axis=1), CLOSE, 1.0))
+        losses = -np.log(np.clip((hot * chances).sum(axis=1), least, 1.0))
         squares = ((chances - hot) ** 2).sum(axis=1) / (2 if len(classes) == 2 else 1)
         told |= dict.fromkeys(("log_loss", *also), _texts(losses)) | {"brier": _texts(squares)}
     return told
@@ -216,6 +214,13 @@ def _check_sums(given: Predictions, chances: FloatArray) -> None:
         raise DataError(
             f"{given.path}: the probabilities of example {given.ids[wrong[0]]} sum to {whole:.4g}"
         )
+
+
+def _least(like: Result) -> float:
+    """What the run's own log_loss takes for 0: the rounding unit of its precision."""
+    training = like.config.get("training")
+    is_double = isinstance(training, Mapping) and training.get("precision") == "float64"
+    return float(np.finfo(np.float64 if is_double else np.float32).eps)
 
 
 def _is_log_loss(like: Result) -> bool:

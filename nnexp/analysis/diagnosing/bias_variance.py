@@ -52,11 +52,6 @@ def _is_high(gap: float, high: float = HIGH) -> bool:
     return round(gap, 12) >= high
 
 
-def four_verdicts(train: float, dev: float, best_possible: float = 0.0) -> str:
-    """The verdict on two errors that are shares, such as 0.01 and 0.11, whatever their chance."""
-    return verdict(train - best_possible, dev - train)
-
-
 @dataclass(frozen=True)
 class Best:
     """The best possible error, and where it is from."""
@@ -199,7 +194,7 @@ def _guessing(result: Result, split: str, by: Measure) -> float:
     if by.trivial or by.metric == "r2":
         return 1.0
     try:
-        targets = result.runs[0].predictions(split).columns["target"]
+        targets = result.alive[0].predictions(split).columns["target"]
     except (NnexpError, KeyError):  # none are kept, or there are several columns
         return math.inf
     if by.metric not in ("accuracy", "error") or len(set(targets)) < 2:
@@ -256,7 +251,7 @@ def _training_part(
     """Likewise of the training examples, of which no predictions are kept: their errors vary as
     those of dev do, for the size of the error; where that tells nothing, as hits and misses do.
     """
-    counts = (result.runs[0].manifest.get("split") or {}).get("counts") or {}
+    counts = (result.alive[0].manifest.get("split") or {}).get("counts") or {}
     size = as_number(counts.get("train")) or 0.0
     if size < 2:
         return []

@@ -34,6 +34,8 @@ _CLEAR, _LARGE = 0.01, 0.05
 """Relative changes of the loss that matter, and that can't be called none."""
 _CORRELATED = 15
 """Epochs from which it can be told whether neighbours are alike."""
+_MUCH = 0.2
+"""A relative rise of the dev loss that is bad whatever made it."""
 
 NONE_SEEN = "none seen"
 IMPROVING, FLAT, WORSENING = "still improving", "flat", "getting worse"
@@ -44,7 +46,7 @@ History = Mapping[str, FloatArray]
 
 def histories(result: Result) -> list[dict[str, FloatArray]]:
     """The recorded epochs of each run that did not diverge and has enough of them."""
-    found = [run.history() for run in result.runs if run.status != "diverged"]
+    found = [run.history() for run in result.alive]
     return [history for history in found if len(history.get("epoch", ())) >= FEWEST]
 
 
@@ -71,12 +73,14 @@ class Onset:
 
     epoch: of the lowest point. rise: of the dev loss since, as a share of the lowest value.
     sure: whether that is more than noise. train_fell: whether the training loss went on falling.
+    lasts: whether it rose step by step, or by very much: else it may only wander.
     """
 
     epoch: int
     rise: float
     sure: bool
     train_fell: bool
+    lasts: bool
 
     @property
     def overfits(self) -> bool:
@@ -87,8 +91,8 @@ def onset(epochs: FloatArray, train: FloatArray, dev: FloatArray) -> Onset:
     """Where overfitting began: dev loss rises for good while training loss falls.
 
     The curves are smoothed by a moving average of a tenth of the epochs, at least 3. A rise counts
-    if it is 1 % of the lowest value, and beyond what the noise of two averages makes, of which one
-    is the lowest of many.
+    if it is 1 % of the lowest value, beyond what the noise of two averages makes, of which one is
+    the lowest of many.
     """
     width = max(3, len(dev) // 10 | 1)
     smooth_dev, smooth_train = smoothed(dev, width), smoothed(train, width)
@@ -99,8 +103,9 @@ def onset(epochs: FloatArray, train: FloatArray, dev: FloatArray) -> Onset:
     # The median deviation that noise is measured by is worth some 0.4 of its differences.
     sigmas = t_quantile(max(1.0, 0.4 * (2 * len(dev) // 3)), 0.998)
     sure = relative >= _CLEAR and rise > (luck + sigmas) * noise(dev) / math.sqrt(width)
+    lasts = len(dev) < _CORRELATED or relative >= _MUCH or _lasts(smooth_dev[lowest:], width)
     train_fell = bool(smooth_train[-1] < smooth_train[lowest])
-    return Onset(int(epochs[lowest + width // 2]), relative, sure, train_fell)
+    return Onset(int(epochs[lowest + width // 2]), relative, sure, train_fell, lasts)
 
 
 def smoothed(values: FloatArray, width: int) -> FloatArray:
@@ -126,6 +131,17 @@ def noise(values: FloatArray) -> float:
     return single * math.sqrt(1.0 + alike) / (1.0 - alike)
 
 
+def _lasts(averages: FloatArray, width: int) -> bool:
+    """Whether a curve rises step by step, by a t-test of the differences of averages that share no
+    value. Where neighbours are alike a curve wanders as far by chance, but up and down.
+    """
+    steps = np.diff(averages[::-width][::-1])
+    if len(steps) < 2:
+        return False
+    error = float(steps.std(ddof=1)) / math.sqrt(len(steps))
+    return bool(steps.mean() > t_quantile(len(steps) - 1, 0.95) * error)
+
+
 def _spread(values: FloatArray) -> float:
     """Standard deviation by the median absolute deviation, of a normal's 0.6745 σ."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
@@ -141,11 +157,13 @@ def overfitting(result: Result, split: str) -> Remark:
     if not found:
         return untold(OVERFITTING, result, f"{split}/loss")
     hit = [one for one in found if one.overfits]
+    lasting = sum(one.lasts for one in hit)
     numbers = {
         "overfit": len(hit),
         "members": len(found),
         "began": [one.epoch if one.overfits else None for one in found],
         "rise": [one.rise for one in found],
+        "lasting": lasting,
     }
     if 2 * len(hit) <= len(found):
         text = f"{split} loss has no minimum from which it rose for good while train loss fell"
@@ -163,6 +181,9 @@ def overfitting(result: Result, split: str) -> Remark:
         text += " Early stopping keeps the weights from before."
         return Remark(OVERFITTING, verdict, "good", text, numbers=numbers)
     text += " The weights that are kept are the last ones."
+    if 2 * lasting <= len(hit):
+        text += " It went up and down on the way, so that chance may have made it."
+        return Remark(OVERFITTING, f"perhaps {verdict}", "look", text, *keep_best(result), numbers)
     return Remark(OVERFITTING, verdict, "bad", text, *keep_best(result), numbers)
 
 

@@ -31,7 +31,6 @@ from nnexp.analysis.diagnosing.remark import Remark, of_members
 from nnexp.analysis.diagnosing.remedies import lower_rate
 from nnexp.analysis.results import Result, read_result
 from nnexp.errors import NnexpError, count
-from nnexp.runs.rundir import RunDir
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,9 @@ def diagnose(run: Path | Result, best_possible: str | float | None = None) -> Di
 
 def _remarks(result: Result, split: str, best_possible: str | float | None) -> Iterator[Remark]:
     task, primary = str(result.summary.get("task")), str(result.summary.get("primary"))
-    alive = tuple(run for run in result.runs if run.status != "diverged")
-    if len(alive) < len(result.runs):
-        yield _diverged(result, bool(alive))
-    if not alive:
+    if any(run.status == "diverged" for run in result.runs):
+        yield _diverged(result)
+    if not result.alive:
         return
     rise = overfitting(result, split)
     overfits = rise.grade != "unknown" and rise.verdict != NONE_SEEN
@@ -108,24 +106,24 @@ def _remarks(result: Result, split: str, best_possible: str | float | None) -> I
     yield end_noise(result, split, primary, sampling_error(result, split, primary))
     if found := layer_health(result):
         yield found
-    predictions = predictions_of(result, split)
+    predictions, labels = predictions_of(result, split), _labels(result.alive[0])
     yield worst_examples(predictions, split, task)
-    if (confused := confused_classes(predictions, split, task, _labels(alive[0]))) is not None:
+    if (confused := confused_classes(predictions, split, task, labels)) is not None:
         yield confused
-    if (calibrated := calibration(alive, split)) is not None:
+    if (calibrated := calibration(result.alive, split)) is not None:
         yield calibrated
 
 
 def _labels(run: Result) -> tuple[str, ...]:
     """The names of a multilabel run's labels, if it tells them."""
     try:
-        names = RunDir(run.path).read_json("preprocessing.json").get("target_names")
+        names = run.stored.get("target_names")
     except NnexpError:
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
-def _diverged(result: Result, alive: bool) -> Remark:
+def _diverged(result: Result) -> Remark:
     """When training blew up, and how it looked before."""
     gone = [run for run in result.runs if run.status == "diverged"]
     epochs = [int(run.summary.get("epochs") or 0) for run in gone]
@@ -133,7 +131,9 @@ def _diverged(result: Result, alive: bool) -> Remark:
     if result.members:
         first = count(min(epochs), "epoch")
         text = f"{of_members(len(gone), len(result.runs))} diverged, the first after {first}."
-    if alive:
+    if any(run in result.alive for run in gone):
+        text += " What follows counts weights from before, which early stopping kept."
+    elif result.alive:
         text += " What follows is about the others."
     numbers = {"diverged": len(gone), "epochs": epochs}
     return Remark(DIVERGENCE, "diverged", "bad", text, *lower_rate(result), numbers)

@@ -102,11 +102,13 @@ def _vanishing(table: Table) -> list[Trouble]:
     known = [
         (layer, rows[0]["gradient"], int(rows[0]["epoch"]))
         for layer, rows in table.items()
-        if rows[0].get("gradient", math.nan) > 0
+        if rows[0].get("gradient", math.nan) >= 0
     ]
     if len(known) < 2:
         return []
     (first, small, epoch), (last, large, _) = known[0], known[-1]
+    if large == 0:  # nothing is left to learn, or nothing comes out
+        return []
     ratio = small / large
     if VANISHING < ratio < 1 / VANISHING:
         return []
@@ -119,8 +121,7 @@ def _vanishing(table: Table) -> list[Trouble]:
 
 def layer_health(result: Result) -> Remark | None:
     """Unhealthy layers over time, over a group's members; None if nothing was recorded."""
-    alive = [run for run in result.runs if run.status != "diverged"]
-    tables = [table for run in alive if (table := read_health(run))]
+    tables = [table for run in result.alive if (table := read_health(run))]
     if not tables:
         return None
     found = [trouble for table in tables for trouble in troubles(table)]

@@ -60,7 +60,7 @@ def measure(result: Result, split: str) -> Measure | None:
 def _trivial(result: Result, split: str, metric: str) -> float:
     """The metric of predicting every target's mean; 0 if it can't be told."""
     try:
-        apart = result.runs[0].predictions(split).numbers("target")
+        apart = result.alive[0].predictions(split).numbers("target")
     except NnexpError:
         return 0.0
     if len(apart) < 2:

@@ -35,9 +35,7 @@ class Example:
 def predictions_of(result: Result, split: str) -> list[Predictions]:
     """Those of the runs that kept some."""
     found = []
-    for run in result.runs:
-        if run.status == "diverged":
-            continue
+    for run in result.alive:
         try:
             rows = run.predictions(split)
         except NnexpError:  # a trial of a sweep keeps none

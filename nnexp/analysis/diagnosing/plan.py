@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
 from nnexp.analysis.diagnosing import bias_variance as gaps
@@ -35,19 +36,19 @@ def next_step(result: Result, split: str, remarks: Sequence[Remark]) -> Step:
     """The step that the most basic finding asks for: first that training works at all, then that
     its best weights are kept, then bias, then variance, then what only may help.
     """
-    found = {remark.topic: remark for remark in remarks}
+    found, path = {remark.topic: remark for remark in remarks}, quote(str(result.path))
     for remark in _by_weight(found):
         if remark.step and remark.grade != "unknown":
             return Step(remark.step, remark.command, f"{remark.topic}: {remark.verdict}")
     if result.summary.get("task") == "words":
-        return Step("Ask it about words you know", f"nnexp neighbours {result.path} WORD")
+        return Step("Ask it about words you know", f"nnexp neighbours {path} WORD")
     # Of too few epochs, or without dev, nothing can be told: then that is what to change.
     rise = found.get(OVERFITTING)
     if rise and rise.step and rise.grade == "unknown":
         return Step(rise.step, rise.command)
     if split == "dev" and result.part("test"):
         text = "Nothing is left to mend by dev: score it once on test"
-        return Step(text, f"nnexp eval {result.path}")
+        return Step(text, f"nnexp eval {path}")
     return Step("Nothing stands out: compare it with another config (nnexp compare)")
 
 

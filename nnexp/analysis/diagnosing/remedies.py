@@ -7,6 +7,7 @@ with it is accepted: nothing is advised that `nnexp train` would refuse.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any, NamedTuple, TypeAlias
 
 from nnexp.analysis.results import Result, as_number
@@ -149,7 +150,7 @@ def longer(result: Result) -> Advice:
         return _retrain(result, what, _first(result, changes))
     if not (result.path / "checkpoint").is_dir():
         return _retrain(result, "Train longer", _first(result, changes))
-    flags = f"--resume {result.path} --epochs {epochs}"
+    flags = f"--resume {quote(str(result.path))} --epochs {epochs}"
     text = f"Train on, to {epochs} epochs in all"
     return Advice(
         f"{text}: --resume with --epochs.", text, f"nnexp {_plugins(result)}train {flags}"
@@ -157,7 +158,7 @@ def longer(result: Result) -> Advice:
 
 
 def _rate_is_gone(result: Result) -> bool:
-    rates = result.runs[0].history().get("lr")
+    rates = result.alive[0].history().get("lr") if result.alive else None
     return rates is not None and len(rates) > 0 and bool(rates[-1] < _RAN_OUT * max(rates))
 
 
@@ -241,7 +242,7 @@ def _split(result: Result) -> Mapping[str, Any]:
 
 def check_first(result: Result) -> Advice:
     """Where nothing was learnt at all."""
-    path = _quoted(str(result.path / "resolved.yaml"))
+    path = quote(str(result.path / "resolved.yaml"))
     text = "Look whether it can learn at all: data, first loss, learning rate (nnexp check)."
     return Advice(text, "Look whether it can learn at all", f"nnexp {_plugins(result)}check {path}")
 
@@ -253,14 +254,14 @@ def _retrain(result: Result, what: str, change: Change, more: str = "") -> Advic
     """The advice to train again with a change, and the command."""
     if not change or (result.path / "m0").is_dir():  # a committee is not trained itself
         return Advice(f"{what}. {more}".strip(), what)
-    options = " ".join(f"--set {_quoted(one)}" for one in change)
+    options = " ".join(f"--set {quote(one)}" for one in change)
     text = f"{what}: {options}" + (f"  ({more})" if more else "")
     return Advice(text, what, f"{_training(result)} {options}")
 
 
 def _training(result: Result) -> str:
     """The command that trains the same once more."""
-    command = f"nnexp {_plugins(result)}train {_quoted(str(result.path / 'resolved.yaml'))}"
+    command = f"nnexp {_plugins(result)}train {quote(str(result.path / 'resolved.yaml'))}"
     if result.kind == "group":
         varies = "splits" if result.manifest.get("varies") == "split" else "seeds"
         command += f" --{varies} {result.manifest['members']}"
@@ -269,11 +270,7 @@ def _training(result: Result) -> str:
 
 def _plugins(result: Result) -> str:
     copies = sorted((result.path / "plugins").glob("*.py"))
-    return "".join(f"--plugin {_quoted(str(copy))} " for copy in copies)
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if set(text) & set(" {}[]'") else text
+    return "".join(f"--plugin {quote(str(copy))} " for copy in copies)
 
 
 def _first(result: Result, changes: Sequence[Change]) -> Change:

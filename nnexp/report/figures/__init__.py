@@ -11,7 +11,7 @@ A function lives in the module of its own name, `from nnexp.report.figures.curve
     confusion(counts: Array, classes: Sequence[str], title: str = "") -> Figure
         Counts `[C, C]`, the truth down and the answer across, with the share of each row.
     calibration(probabilities: Array, targets: Array, title: str = "", bins: int = 15,
-                members: int = 1) -> Figure
+                times: float = 1.0) -> Figure
         Probabilities `[N, C]` against class numbers `[N]`: a reliability diagram.
     precision_recall(found: PrecisionRecall, title: str = "") -> Figure
         Precision against recall of a class or label, of each member and their mean.

@@ -23,6 +23,8 @@ from nnexp.report.figures.style import (
     wants_log,
 )
 
+WIDE = 8
+"""Points that span more than this factor are on a log scale."""
 LABELS = {"data": "training examples", "hidden": "hidden units a layer"}
 
 
@@ -39,7 +41,7 @@ def learning_curve(
     axes = figure.subplots()
     style(axes, LABELS.get(over, over), metric, title, grid="y")
     bounds = bounds_of(metric) or (-np.inf, np.inf)
-    is_log = max(values) > 8 * min(values)
+    is_log = max(values) > WIDE * min(values)
     handles = []
     for number, (split, found) in enumerate(scores.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]

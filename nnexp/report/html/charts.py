@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nnexp.analysis.scores import bounds_of
+from nnexp.report.figures.curves import aligned, mean_interval
+from nnexp.report.figures.style import shorten
 from nnexp.report.html.markup import Html, card, table, tag
-from nnexp.report.html.svg import Chart, colour, legend, scale_of, shortened
+from nnexp.report.html.svg import Chart, colour, legend, scale_of
 from nnexp.report.sweep_table import LOG_FROM, Axis
-from nnexp.stats import FloatArray, t_quantile
+from nnexp.stats import FloatArray
 
 POINTS, FEWEST, MOST = 8_000, 20, 1_000
 """Points of the lines of a chart together, and at least and at most of each line."""
@@ -32,14 +34,13 @@ def curves(histories: Histories, metric: str) -> Html:
         (i, split, *aligned(group, f"{split}/{metric}"))
         for i, group in enumerate(histories.values())
         for split in ("train", "dev")
-        if any(f"{split}/{metric}" in history for history in group)
     ]
-    drawn = [one for one in drawn if np.isfinite(one[3]).any()]
+    drawn = [one for one in drawn if one[3].size]
     if not drawn:
         return Html("")
     values = np.concatenate([values.ravel() for *_, values in drawn])
     chart = by_epoch([epoch for _, _, epoch, _ in drawn], values)
-    alone = len(histories) == 1
+    alone, bounds = len(histories) == 1, bounds_of(metric) or (-math.inf, math.inf)
     for i, split, epoch, values in drawn:
         look = ("c1" if split == "train" else "c0") if alone else colour(i)
         dashed = " dash" if split == "train" else ""
@@ -47,10 +48,9 @@ def curves(histories: Histories, metric: str) -> Html:
         if len(values) > 1 and (alone or split == "dev"):
             for number, member in enumerate(values[:LINES]):
                 chart.line(epoch[few], member[few], f"thin {look}", title=f"s{number}, {split}")
-        mean, half = interval_of(values)
-        low, high = bounds_of(metric) or (-math.inf, math.inf)
-        ends = [np.clip(end, low, high)[few] for end in (mean - half, mean + half)]
-        chart.band(epoch[few], ends[0], ends[1], look)
+        mean, *ends = mean_interval(values)
+        low, high = (np.clip(end, *bounds)[few] for end in ends)
+        chart.band(epoch[few], low, high, look)
         chart.line(epoch[few], mean[few], f"curve {look}{dashed}", title=f"{split}: mean")
     if alone:
         splits = {split for _, split, *_ in drawn}
@@ -106,44 +106,14 @@ def course_name(column: str) -> str:
 
 def _sides(histories: Histories, column: str) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Epochs and values of each run or group that has any."""
-    found = {
-        name: aligned(group, column)
-        for name, group in histories.items()
-        if any(column in history for history in group)
-    }
-    return {name: side for name, side in found.items() if np.isfinite(side[1]).any()}
+    found = {name: aligned(group, column) for name, group in histories.items()}
+    return {name: side for name, side in found.items() if side[1].size}
 
 
 def _steady(values: FloatArray) -> float | None:
     """The only value there is."""
     known = np.unique(values[np.isfinite(values)])
     return float(known[0]) if len(known) == 1 else None
-
-
-def aligned(
-    histories: Sequence[Mapping[str, FloatArray]], column: str
-) -> tuple[FloatArray, FloatArray]:
-    """Epochs and a column's values `[members, epochs]`, NaN after a member's last one."""
-    there = [history for history in histories if column in history]
-    longest = max(there, key=lambda history: len(history[column]))
-    values = np.full((len(there), len(longest[column])), np.nan)
-    for row, history in zip(values, there, strict=True):
-        row[: len(history[column])] = history[column]
-    values[~np.isfinite(values)] = np.nan
-    return np.asarray(longest.get("epoch", np.arange(1.0, values.shape[1] + 1))), values
-
-
-def interval_of(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean over the members that have a value, and half of its 95 % t-interval (NaN for one)."""
-    known = np.isfinite(values)
-    number = known.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known, values, 0.0).sum(0) / number
-        squares = (np.where(known, values - mean, 0.0) ** 2).sum(0)
-        error = np.sqrt(squares / (number - 1) / number)
-    quantiles = {n: t_quantile(n - 1.0, 0.975) for n in set(number.tolist()) if n > 1}
-    half = np.array([quantiles.get(n, math.nan) for n in number.tolist()]) * error
-    return mean, half
 
 
 def thinned(epoch: FloatArray, lines: int) -> np.ndarray:
@@ -178,7 +148,7 @@ def forest(
     ends = [0.0, *(x for _, d, interval in rows for x in (d, *(interval or ())))]
     ends += [margin, -margin] if margin else []
     step = 1.0 / len(rows)
-    names = [shortened(name, 20) for name, *_ in rows]
+    names = [shorten(name, 20) for name, *_ in rows]
     ups = [1.0 - (i + 0.5) * step for i in range(len(rows))]
     chart = Chart(
         scale_of(ends, log=False),

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nnexp.analysis.precision_recall import PrecisionRecall
+from nnexp.analysis.probabilities import binned
 from nnexp.errors import count
-from nnexp.report.figures.calibration import BINS
-from nnexp.report.figures.calibration import reliability as binned
+from nnexp.report.figures.calibration import reliability as in_bins
+from nnexp.report.figures.style import shorten
 from nnexp.report.html.charts import LINES
 from nnexp.report.html.markup import Html, card, table, tag
-from nnexp.report.html.svg import Chart, scale_of, shortened
+from nnexp.report.html.svg import Chart, scale_of
 from nnexp.report.numbers import interval, value
 from nnexp.report.sweep_table import Axis
 from nnexp.stats import FloatArray
@@ -24,7 +25,9 @@ CLASSES = 30
 """Classes up to which a confusion matrix can be read."""
 FEW = 4
 """Classes up to which their scores stand below the matrix."""
-_RECALLS = np.linspace(0.0, 1.0, 101)
+STEPS = 400
+"""Steps of a curve of precision against recall: of more, recalls are evenly spread."""
+_RECALLS = np.linspace(0.0, 1.0, 101)[1:]
 
 
 def confusion(counts: FloatArray, classes: Sequence[str], title: str, models: int = 1) -> Html:
@@ -33,7 +36,7 @@ def confusion(counts: FloatArray, classes: Sequence[str], title: str, models: in
     Up to `FEW` classes with their scores; beyond `CLASSES` the pairs that are most often confused.
     """
     row = counts.sum(1, keepdims=True)
-    share = np.divide(counts, row, out=np.zeros_like(counts), where=row > 0)
+    share = np.divide(counts, row, out=np.zeros(counts.shape), where=row > 0)
     if len(classes) > CLASSES:
         return card(title, _confused(counts, classes, models), note="most often confused")
     head = ["", *map(_name, classes)]
@@ -76,7 +79,7 @@ def by_class(counts: FloatArray, classes: Sequence[str], title: str) -> Html:
 def class_table(counts: FloatArray, classes: Sequence[str]) -> Html:
     right, told, there = np.diag(counts), counts.sum(0), counts.sum(1)
     rows = [
-        (shortened(name, 24), *_scores(right[i], told[i], there[i]), f"{share:.1%}")
+        (shorten(name, 24), *_scores(right[i], told[i], there[i]), f"{share:.1%}")
         for i, (name, share) in enumerate(zip(classes, there / there.sum(), strict=True))
     ]
     return table(_HEAD, rows[: 2 * CLASSES])
@@ -86,7 +89,7 @@ def by_label(counts: Mapping[str, FloatArray], title: str) -> Html:
     """Precision, recall and F1 of each label, from its `[2, 2]` confusion matrix."""
     rows = [
         (
-            shortened(name, 24),
+            shorten(name, 24),
             *_scores(one[1, 1], one[:, 1].sum(), one[1].sum()),
             f"{one[1].sum() / one.sum():.1%}",
         )
@@ -104,23 +107,26 @@ def _scores(right: float, told: float, there: float) -> list[str]:
     return [value(float(above / below)) if below else "–" for above, below in pairs]
 
 
-def reliability(models: Sequence[tuple[FloatArray, FloatArray]], title: str) -> Html:
+def reliability(
+    models: Sequence[tuple[FloatArray, FloatArray]], title: str, times: float = 1.0
+) -> Html:
     """How often predictions are right against how sure they are, over all models.
 
-    models: of each, the confidence `[N]` and whether the prediction was right `[N]`.
+    models: of each, the confidence `[N]` and whether the prediction was right `[N]`. times: so many
+    models answered an example, on average.
     """
     unit = Axis("", "linear", 0.0, 1.0)
     chart = Chart(unit, unit, ("confidence", "share that is right"))
     chart.segment((0, 0), (1, 1), "axis")
-    sure, right = (np.concatenate(both)[:, None] for both in zip(*models, strict=True))
-    found = binned(sure, right, BINS, len(models))
+    sure, right = (np.concatenate(both) for both in zip(*models, strict=True))
+    found = in_bins(sure, right, times=times)
     shares = found.counts / found.counts.sum()
     for place in np.flatnonzero(found.counts).tolist():
         x, y, share = float(found.said[place]), float(found.came[place]), float(shares[place])
         chart.segment((x, float(found.low[place])), (x, float(found.high[place])), "whisker c0")
         about = f"confidence {x:.3f}, right {y:.3f}: {share:.1%} of the predictions"
         chart.dot(x, y, "dot c0", 2.5 + 8 * math.sqrt(share), about)
-    errors = [binned(sure[:, None], right[:, None]).error for sure, right in models]
+    errors = [binned(sure, right).error for sure, right in models]
     note = f"calibration error {value(float(np.mean(errors)))}; bar: 95 % interval; "
     note += "size of a dot: share of predictions"
     return card(title, chart.draw("reliability diagram"), note=note)
@@ -129,20 +135,28 @@ def reliability(models: Sequence[tuple[FloatArray, FloatArray]], title: str) -> 
 def precision_recall(found: PrecisionRecall, title: str) -> Html:
     """Precision against recall as the threshold moves; of several models also their mean."""
     unit = Axis("", "linear", 0.0, 1.0)
-    chart = Chart(unit, unit, (f"recall of {shortened(found.name, 24)}", "precision"))
+    chart = Chart(unit, unit, (f"recall of {shorten(found.name, 24)}", "precision"))
     chart.segment((0, found.share), (1, found.share), "axis")
     if len(found.curves) > 1:
         for number, one in enumerate(found.curves[:LINES]):
-            chart.line(_RECALLS, one.at_recalls(_RECALLS), "thin c0", title=f"s{number}")
-        chart.line(_RECALLS, found.mean_at(_RECALLS), "curve c0")
+            chart.line(*_steps(_RECALLS, one.at_recalls(_RECALLS)), "thin c0", title=f"s{number}")
+        chart.line(*_steps(_RECALLS, found.mean_at(_RECALLS)), "curve c0")
     else:
         (one,) = found.curves
-        few = np.linspace(0, len(one.recall) - 1, min(len(one.recall), 400)).astype(np.int64)
-        chart.line(one.recall[few], one.precision[few], "curve c0")
+        recalls = np.unique(one.recall[one.recall > 0])
+        recalls = recalls if len(recalls) <= STEPS else np.linspace(0.0, 1.0, STEPS + 1)[1:]
+        chart.line(*_steps(recalls, one.at_recalls(recalls)), "curve c0")
     told = f" ({interval(found.interval)})" if found.interval is not None else ""
     note = f"average precision {value(found.average)}{told}; level line: guessing"
     note += f"; thin: {count(len(found.curves), 'model')}, bold: mean" * (len(found.curves) > 1)
     return card(title, chart.draw("precision against recall"), note=note)
+
+
+def _steps(recalls: FloatArray, precision: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Corners of the steps whose area is the average precision: of all recalls above the one before
+    up to one of `recalls`, the precision there.
+    """
+    return np.repeat([0.0, *recalls], 2)[1:-1], np.repeat(precision, 2)
 
 
 def scatter(target: FloatArray, prediction: FloatArray, title: str, models: int = 1) -> Html:
@@ -182,7 +196,7 @@ def _dots(chart: Chart, x: FloatArray, y: FloatArray, models: int) -> str:
 
 
 def _name(name: str) -> str:
-    return shortened(name, 14)
+    return shorten(name, 14)
 
 
 def _count(number: float) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 
 from nnexp.analysis.scores import bounds_of
 from nnexp.errors import RunError, count
-from nnexp.report.figures.learning_curve import LABELS
-from nnexp.report.html.charts import interval_of
+from nnexp.report.figures.curves import mean_interval
+from nnexp.report.figures.learning_curve import LABELS, WIDE
 from nnexp.report.html.markup import Html, card, cards, join, section, table, tag
 from nnexp.report.html.results import unbroken
 from nnexp.report.html.svg import Chart, legend, scale_of
@@ -20,8 +20,6 @@ from nnexp.search.curve import Curve, read_curve, verdict
 from nnexp.search.folder import SweepDir
 
 _COLOURS = {"train": "c1", "dev": "c0", "test": "c2"}
-_WIDE = 8
-"""Points that span more than this factor are on a log scale."""
 
 
 def curve(found: SweepDir) -> Iterator[Html]:
@@ -45,7 +43,7 @@ def _sentence(text: str) -> str:
 def picture(found: Curve) -> Html:
     """The mean at each point with its 95 % interval, and every model as a dot."""
     x = np.array(found.values, np.float64)
-    wide = x.max() > _WIDE * x.min()
+    wide = x.max() > WIDE * x.min()
     room = (x.max() - x.min()) * 0.03
     ends = (x.min() / 1.1, x.max() * 1.1) if wide else (x.min() - room, x.max() + room)
     across = Axis("", "log" if wide else "linear", *ends)
@@ -53,11 +51,12 @@ def picture(found: Curve) -> Html:
     every = np.concatenate([scores.ravel() for scores in found.scores.values()])
     labels = LABELS[found.over], found.metric
     chart = Chart(across, scale_of(every), labels, 300.0, columns=ticks)
-    low, high = bounds_of(found.metric) or (-math.inf, math.inf)
+    bounds = bounds_of(found.metric) or (-math.inf, math.inf)
     for split, scores in found.scores.items():
         look = _COLOURS[split]
-        mean, half = interval_of(scores.T)
-        chart.band(x, np.clip(mean - half, low, high), np.clip(mean + half, low, high), look)
+        mean, *span = mean_interval(scores.T)
+        low, high = (np.clip(end, *bounds) for end in span)
+        chart.band(x, low, high, look)
         for place, row in zip(x.tolist(), scores.tolist(), strict=True):
             for number, one in enumerate(row):
                 if math.isfinite(one):

@@ -40,7 +40,7 @@ _COLOURS = (
 
 def inside(name: str, result: Result) -> Iterator[Html]:
     """The pictures that there are for runs of this kind. name: goes before the titles."""
-    usable = [run for run in result.runs if run.status != "diverged"]
+    usable = result.alive
     if not usable:
         return
     member = f" ({usable[0].path.name})" if result.members else ""

@@ -9,10 +9,11 @@ import numpy as np
 
 from nnexp.analysis.results import Result
 from nnexp.errors import count
+from nnexp.report.figures.style import shorten
 from nnexp.report.html import evidence
 from nnexp.report.html.charts import by_epoch, epoch_axis, thinned
 from nnexp.report.html.markup import Html, card, cards, join, table, tag
-from nnexp.report.html.svg import Chart, blend, legend, scale_of, shortened
+from nnexp.report.html.svg import Chart, blend, legend, scale_of
 from nnexp.report.numbers import value
 from nnexp.stats import FloatArray
 
@@ -107,7 +108,7 @@ def spreads(epoch: FloatArray, quantiles: Sequence[ByLayer], what: str, log: boo
         chart.band(epoch[few], five[1], five[3], "c0")
         chart.line(epoch[few], five[2], "curve c0")
         drawn = chart.draw(f"quantiles of {name}'s {what} by epoch")
-        pictures.append(card(shortened(name, 26), drawn))
+        pictures.append(card(shorten(name, 26), drawn))
     scales = "one log scale" if scale else "each on its own scale"
     which = f"{len(names)} of {len(there)} layers, evenly spaced; " if names != there else ""
     note = f"{which}line: median; areas: the middle 50 % and 90 %; across: epoch; {scales}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnexp.analysis.pictures import times_answered
 from nnexp.analysis.precision_recall import precision_recall
 from nnexp.analysis.results import Result
 from nnexp.analysis.scores import bounds_of
@@ -151,7 +152,7 @@ def predictions(name: str, result: Result) -> Iterator[Html]:
     """Confusion matrix and reliability of classes, predicted against true values, labels."""
     split, runs = evidence.judged_split(result), evidence.scored(result)
     title = f"{name}: {{}} ({split})" if name else f"{{}} ({split})"
-    yield from _classes(title, [evidence.classified(run, split) for run in runs])
+    yield from _classes(title, runs, split)
     yield from _found(title, result, split)
     values = [found for run in runs if (found := evidence.valued(run, split))]
     columns = list(values[0]) if values else []
@@ -167,9 +168,9 @@ def predictions(name: str, result: Result) -> Iterator[Html]:
         yield class_charts.by_label(sums, title.format("by label"))
 
 
-def _classes(title: str, found: Sequence[evidence.Classified | None]) -> Iterator[Html]:
+def _classes(title: str, runs: Sequence[Result], split: str) -> Iterator[Html]:
     """What models say of examples that have a class."""
-    told = [one for one in found if one is not None]
+    told = [one for run in runs if (one := evidence.classified(run, split)) is not None]
     told = [one for one in told if one.classes == told[0].classes]
     if not told:
         return
@@ -181,7 +182,8 @@ def _classes(title: str, found: Sequence[evidence.Classified | None]) -> Iterato
         yield class_charts.by_class(counts, classes, title.format("by class"))
     sure = [one.sureness for one in told if one.sureness is not None]
     if sure:
-        yield class_charts.reliability(sure, title.format("reliability"))
+        times = times_answered(runs, split)
+        yield class_charts.reliability(sure, title.format("reliability"), times)
 
 
 def _found(title: str, result: Result, split: str) -> Iterator[Html]:

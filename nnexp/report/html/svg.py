@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from nnexp.report.figures.style import shorten
 from nnexp.report.html.markup import Content, Html, join, tag
 from nnexp.report.sweep_table import LOG_FROM, Axis
 from nnexp.stats import FloatArray
@@ -173,7 +174,7 @@ class Chart:
         for place, words in _spaced(self.columns, right - self.left):
             x = self.left + place * (right - self.left)
             yield tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis")
-            yield label(x, bottom + 16, shortened(words, 12), "middle", "tick")
+            yield label(x, bottom + 16, shorten(words, 12), "middle", "tick")
         yield tag("path", d=f"M{self.left} {_TOP}V{bottom}H{right}", class_="axis")
         if self.labels[0]:
             yield label((self.left + right) / 2, self.height - 6, self.labels[0], "middle")
@@ -209,11 +210,6 @@ def legend(entries: Sequence[tuple[str, str]], strokes: Sequence[tuple[str, str]
         spans.append(tag("span", tag("i", **style), name))
     spans += [tag("span", tag("i", class_=kind), name) for kind, name in strokes]
     return tag("div", *spans, class_="legend") if spans else join([])
-
-
-def shortened(words: str, limit: int) -> str:
-    """The words, cut if there are too many characters."""
-    return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def _runs(places: Sequence[_Place | None]) -> Iterator[list[_Place]]:

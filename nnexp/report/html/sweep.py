@@ -10,6 +10,7 @@ from typing import Any
 
 from nnexp.errors import DamagedRun, count
 from nnexp.report.ablation import p_cell
+from nnexp.report.figures.style import shorten
 from nnexp.report.html import charts
 from nnexp.report.html.comparison import sentence, warnings
 from nnexp.report.html.markup import (
@@ -24,7 +25,7 @@ from nnexp.report.html.markup import (
     table,
     tag,
 )
-from nnexp.report.html.svg import Chart, blend, label, picture, shortened
+from nnexp.report.html.svg import Chart, blend, label, picture
 from nnexp.report.numbers import interval, spread, value
 from nnexp.report.sweep_table import Axis, axis_of, number
 from nnexp.runs.index import TRIALS, trial_rows
@@ -148,7 +149,7 @@ def _best(search: Search) -> Html:
 
 def _cell(text: str) -> str:
     x = number(text)
-    return shortened(text or "–", 24) if math.isnan(x) else f"{x:.4g}"
+    return shorten(text or "–", 24) if math.isnan(x) else f"{x:.4g}"
 
 
 def _winner(summary: Mapping[str, Any]) -> Html:
@@ -166,7 +167,8 @@ def _winner(summary: Mapping[str, Any]) -> Html:
             told = f"{split} {name} on {count(fresh['seeds'], 'fresh seed')}"
             scored = fresh[split]
             rows.append((told, tag("b", value(scored["mean"])), interval(scored["interval"])))
-    told = "selection bias: the best of many is lucky in part"
+    last = "test" if "test" in fresh else part
+    told = f"selection bias: search − {last} (the best of many is lucky in part)"
     rows.append((told, f"{fresh['selection_bias']:+.3g}", ""))
     return table(("the winner", "", "95 % interval"), rows)
 
@@ -223,11 +225,11 @@ def parallel(search: Search) -> Html:
         drawn.append(tag("line", x1=x, x2=x, y1=top, y2=top + height, class_="axis"))
         owner, dot, key = axis.key.rpartition(".")
         for line, words in enumerate([owner + dot, key]):
-            drawn.append(label(x - 4, 16 + 15 * line, shortened(words, 15)))
+            drawn.append(label(x - 4, 16 + 15 * line, shorten(words, 15)))
         absent = axis is not search.score and not all(row[axis.key] for row in search.good)
         for place, words in [*axis.ticks(), *([(_ABSENT, "none")] if absent else [])]:
             y = top + (1 - place) * height
-            drawn.append(label(x + 5, y + 4, shortened(words, 14), class_="tick halo"))
+            drawn.append(label(x + 5, y + 4, shorten(words, 14), class_="tick halo"))
     whole = picture(size, "trials over the searched keys", *drawn)
     return tag("div", whole, style=f"min-width:{size[0]:.0f}px;max-width:{1.5 * size[0]:.0f}px")
 
@@ -243,7 +245,7 @@ def slices(search: Search, shares: Mapping[str, float]) -> list[Html]:
     for axis in sorted(search.axes, key=lambda one: -shares.get(one.key, 0.0)):
         unit = Axis("", "linear", -0.04, 1.04)
         ticks = [(unit.at(place), words) for place, words in axis.ticks()]
-        chart = Chart(unit, score, (shortened(axis.key, 40), search.metric), columns=ticks)
+        chart = Chart(unit, score, (shorten(axis.key, 40), search.metric), columns=ticks)
         for rank in reversed(range(min(len(search.good), _LINES))):
             row = search.good[rank]
             place, y = axis.place(row[axis.key]), number(row[search.metric])
