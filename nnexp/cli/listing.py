@@ -139,8 +139,8 @@ def _highlights(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def brief(value: Any) -> str:
     """A part of a config on one line: `adam (lr 0.01, beta1 0.9)`."""
     if isinstance(value, Mapping):
-        left_out = (None, {}, [])
-        rest = {k: v for k, v in value.items() if k != "name" and v not in left_out}
+        empty: list[Any] = [None, {}, []]
+        rest = {k: v for k, v in value.items() if k != "name" and v not in empty}
         inner = ", ".join(f"{k} {brief(v)}" for k, v in rest.items())
         if "name" in value:
             return f"{value['name']} ({inner})" if inner else str(value["name"])

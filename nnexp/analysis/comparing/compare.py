@@ -115,9 +115,7 @@ def _with_files(paths: Sequence[Path]) -> list[Result]:
             raise DataError(f"there is no file {path}")
     found = {path: read_result(path) for path in paths if not path.is_file()}
     if not found:
-        raise UsageError(
-            "compare needs a run beside files of predictions: it says which examples, and their targets"
-        )
+        raise UsageError("compare needs a run beside files of predictions: it says what is asked")
     first = next(iter(found.values()))
     return [found[path] if path in found else read_elsewhere(path, first) for path in paths]
 
