@@ -76,7 +76,7 @@ def check(
     check_model(resolved, signature(prepared))
     for verdict in check_data(resolved, table, prepared):
         note(verdict)
-    for verdict in check_parts(resolved.data.split, table, prepared.parts):
+    for verdict in check_parts(resolved.data.split, table, prepared):
         note(verdict)
     _check_network(resolved, prepared, found, note)
     return found

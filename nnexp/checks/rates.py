@@ -106,7 +106,8 @@ def check_rate(subject: Subject, found: RangeTest | None) -> Verdict:
     too_high = found.diverged is not None and lr > found.diverged
     return judged(
         name,
-        f"{lr:g}; the loss falls fastest between {found.low:.1e} and {found.high:.1e}",
+        f"{lr:g}; bounds by a range test: {found.low:.1e} to {found.high:.1e}"
+        + ", right to a factor of ten" * (not found.low <= lr <= found.high),
         look=too_high or lr > 10 * found.high or lr < found.low / 30,
         fail=lr < found.low / 1000,
         advice=f"`optimizer.lr` between {found.low:.1e} and {found.high:.1e} promises more",

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -105,7 +106,7 @@ def _least(head: Sequence[str], rows: Sequence[Sequence[Cell]], whole: Sequence[
             (cell_len(p) for text in column for p in ([text] if i in whole else text.split())),
             default=0,
         )
-        for i, column in enumerate(zip(*texts, strict=True))
+        for i, column in enumerate(zip_longest(*texts, fillvalue=""))
     ]
     return sum(longest) + 2 * (len(longest) - 1)
 

@@ -247,7 +247,7 @@ class Recipe:
         if self.table.classes is None:
             return ""
         sizes = zip(self.table.classes[:6], self.counts.tolist()[:6], strict=True)
-        shown = ", ".join(f"{word(name)} {size:,}" for name, size in sizes)
+        shown = ", ".join(f"{word(name)}: {size:,}" for name, size in sizes)
         number = len(self.table.classes)
         return f", {number} classes ({shown}{', …' if number > 6 else ''})"
 

@@ -219,6 +219,19 @@ def test_overfitting_began_where_it_was_planted(run: Write, lowest: int) -> None
     assert "early_stopping" in told.advice
 
 
+def test_a_rise_that_may_be_chance_is_to_be_looked_at(run: Write) -> None:
+    """It rose once, by some 12 %, and went up and down from then on."""
+    up_and_down = 0.54 + 0.03 * np.sin(EPOCHS[40:] / 6)
+    dev = np.concatenate([np.linspace(0.8, 0.5, 40), up_and_down])
+    path = run("a", **errors(0.01, 0.05))
+    write_history(path, train_loss=FALLING, dev_loss=dev)
+    told = remark(diagnose(path), "overfitting")
+    assert told.grade == "look"
+    assert told.verdict.startswith("perhaps began at epoch ")
+    assert "early_stopping" in told.advice
+    assert told.numbers["lasting"] == 0
+
+
 def test_the_advice_on_overfitting_does_not_contradict_itself(run: Write) -> None:
     dev = np.concatenate([u_curve(30), np.linspace(0.9, 0.7, 40)])  # falls again, far too late
     path = run("a", **errors(0.15, 0.3))
@@ -430,6 +443,7 @@ epoch,step,layer,mean,std,zero,dead,saturated,gradient,update
         ({"dead": 0.6}, "dead units", "2.relu"),
         ({"update": 0.5}, "updates too large", "1.linear"),
         ({"gradient": 1e-5}, "vanishing gradient", "1.linear"),
+        ({"gradient": 0.0}, "vanishing gradient", "1.linear"),
         ({"gradient": 1e5}, "exploding gradient", "3.linear"),
     ],
 )
@@ -445,6 +459,14 @@ def test_unhealthy_layers(run: Write, planted: dict[str, float], verdict: str, l
     assert bool(told.advice) == bool(planted)
 
 
+def test_a_gradient_that_is_zero_everywhere_vanishes_nowhere(run: Write) -> None:
+    path = run("a", **errors(0.1, 0.11))
+    table = "epoch,layer,gradient\n1,1.linear,{}\n1,2.relu,\n1,3.linear,0.0\n"
+    for first in (0.0, 0.5):
+        (path / "health.csv").write_text(table.format(first))
+        assert remark(diagnose(path), "layers").verdict == "healthy"
+
+
 def test_health_that_is_none(run: Write) -> None:
     path = run("a", **errors(0.1, 0.11))
     assert all(one.topic != "layers" for one in diagnose(path).remarks)
@@ -452,6 +474,36 @@ def test_health_that_is_none(run: Write) -> None:
         (path / "health.csv").write_text(damaged)
         with pytest.raises(DamagedRun, match="columns epoch, a number, and layer"):
             diagnose(path)
+
+
+LOST: dict[str, Any] = {"manifest": {"status": "diverged"}, "status": "diverged"}
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_it_does_not_matter_which_member_diverged(group: Write, lost: int) -> None:
+    """Of a regression, whose errors are held against the spread of the targets."""
+    values = np.random.default_rng(0).normal(size=50)
+    table = [
+        {"split": "dev", "id": i, "target": v, "prediction": v + 0.2, "loss": 0.02}
+        for i, v in enumerate(values)
+    ]
+    members: list[dict[str, Any]] = [
+        {"rows": table, "train": {"rmse": 0.1}, "dev": {"rmse": 0.2}, "test": {"rmse": 0.2}}
+        | {"task": "regression", "primary": "rmse"}
+        for _ in range(3)
+    ]
+    nothing = {"rmse": None}
+    members[lost] |= {"train": nothing, "dev": nothing, "test": nothing} | LOST
+    path = group("g", members)
+    (path / f"s{lost}" / "predictions.csv").unlink()
+    summary = json.loads((path / "summary.json").read_text())
+    known = {"train": {"rmse": {}}, "dev": {"rmse": {}}}
+    (path / "summary.json").write_text(
+        json.dumps(summary | {"task": "regression", "primary": "rmse"} | known)
+    )
+    told = remark(diagnose(path), bv.TOPIC)
+    assert told.numbers["dev_error"] == pytest.approx(0.04 / values.var())
+    assert len(told.numbers["members"]) == 2
 
 
 def test_a_diverged_run_says_how_to_go_on(run: Write) -> None:

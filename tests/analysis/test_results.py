@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,8 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnexp.analysis.comparing.compare import compare
+from nnexp.analysis.diagnosing.diagnosis import diagnose
+from nnexp.analysis.diagnosing.mistakes import predictions_of
+from nnexp.analysis.pictures import members_of
+from nnexp.analysis.precision_recall import precision_recall
 from nnexp.analysis.results import as_number, read_result
 from nnexp.errors import DamagedRun, NnexpError, RunError
+from nnexp.runs.score import usable_members
 
 Write = Callable[..., Path]
 ROWS: list[dict[str, Any]] = [
@@ -146,3 +152,38 @@ def test_any_text_is_read_or_is_damage(
             result.value("test", "accuracy")
         else:
             result.predictions("test")
+
+
+def test_members_that_count(group: Callable[..., Path]) -> None:
+    """Those that did not diverge, and those of which early stopping kept weights with scores:
+    wherever members are put together.
+    """
+    rows = [
+        {"split": "test", "id": i, "target": t, "prediction": "no", "loss": 0.5}
+        | {"output_0": 0.1 * i, "output_1": 1.0}
+        for i, t in enumerate(["no", "yes", "no", "yes"])
+    ]
+    lost = {"manifest": {"status": "diverged"}, "status": "diverged", "epochs": 2}
+    members = [
+        {"rows": rows, "test": {"accuracy": None}} | lost,  # lost altogether
+        {"rows": rows, "test": {"accuracy": 0.5}} | lost,  # best weights from before
+        {"rows": rows, "test": {"accuracy": 0.5}},
+    ]
+    path = group("g", members)
+    for member in path.glob("s?"):
+        (member / "preprocessing.json").write_text(json.dumps({"classes": ["no", "yes"]}))
+    result = read_result(path)
+    kept = [path / "s1", path / "s2"]
+    assert [run.path for run in result.alive] == kept
+    assert [run.path for run in members_of(path)] == kept
+    usable, notes = usable_members(path)
+    assert [run.path for run in usable] == kept
+    assert notes == ["1 of 3 members diverged: left out"]
+    curves = precision_recall(result)
+    assert (len(curves.curves), curves.left_out) == (2, 1)
+    assert [rows.path.parent for rows in predictions_of(result, "test")] == kept
+    text = diagnose(path).remarks[0].text
+    assert text.startswith("2 of 3 models diverged")
+    assert text.endswith("What follows counts weights from before, which early stopping kept.")
+    (path / "s1" / "summary.json").unlink()
+    assert [run.path for run in read_result(path).alive] == [path / "s2"]

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from nnexp.checks.check import check
 from nnexp.checks.columns import correlated, giveaways, repeated
 from nnexp.checks.data import check_data
 from nnexp.checks.parts import check_parts
 from nnexp.checks.quick import check_start
+from nnexp.checks.shift import area_of, rank_area
 from nnexp.checks.subject import Subject
 from nnexp.checks.verdict import Verdict
 from nnexp.config.load import load_config
@@ -55,7 +57,7 @@ def _verdicts(folder: Path, columns: dict[str, np.ndarray], more: str = "") -> d
     resolved = resolved_for(experiment, table)
     prepared = prepared_for(resolved, table)
     found = check_data(resolved, table, prepared)
-    found += check_parts(resolved.data.split, table, prepared.parts)
+    found += check_parts(resolved.data.split, table, prepared)
     return {verdict.name: verdict for verdict in found}
 
 
@@ -203,8 +205,7 @@ def test_dev_and_test_from_different_places(tmp_path: Path, change: str) -> None
     experiment = located(load_config(path, []).experiment, tmp_path)
     table = load(experiment)
     resolved = resolved_for(experiment, table)
-    parts = prepared_for(resolved, table).parts
-    found = check_parts(resolved.data.split, table, parts)
+    found = check_parts(resolved.data.split, table, prepared_for(resolved, table))
     (told,) = (v for v in found if v.name == "dev against test")
     assert told.verdict == ("fail" if change == "mean" else "look")
     if change == "mean":
@@ -315,3 +316,18 @@ def test_giveaways_ask_for_enough_examples_and_more_than_chance() -> None:
     lone = np.zeros((500, 1), np.int64)
     lone[7] = 1
     assert giveaways(x, none, lone, True) == []
+
+
+def test_the_area_under_the_curve_is_scikit_learn_s() -> None:
+    random = np.random.default_rng(3)
+    scores, labels = random.integers(0, 9, 200).astype(float), random.integers(0, 2, 200)
+    assert rank_area(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_a_classifier_sees_what_no_column_shows_alone() -> None:
+    random = np.random.default_rng(5)
+    x = random.normal(size=(4000, 20))
+    is_test = np.repeat([0, 1], 2000)
+    assert area_of(x, is_test) == pytest.approx(0.5, abs=0.04)
+    x[2000:] += 0.15  # each column by far less than its deviation
+    assert area_of(x, is_test) > 0.62  # the best possible is 0.68

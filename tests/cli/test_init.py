@@ -37,7 +37,7 @@ def test_it_says_what_it_saw_and_what_comes_next(
         "  rows      60",
         "  features  2 numeric",
         "  target    bought (the last column; `--target` takes another)",
-        "  task      classification, 2 classes (no 20, yes 40)",
+        "  task      classification, 2 classes (no: 20, yes: 40)",
         "a table.yaml",
         "next: nnexp train 'a table.yaml'",
     ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 from sklearn.metrics import confusion_matrix
 
 from nnexp.analysis.pictures import (
@@ -20,9 +23,10 @@ from nnexp.analysis.pictures import (
     times_answered,
     values,
 )
-from nnexp.analysis.results import read_result
+from nnexp.analysis.results import Result, read_result
 from nnexp.cli.app import run as run_command
 from nnexp.components.schedules import Schedule
+from nnexp.errors import DamagedRun
 from nnexp.lazy import torch
 from nnexp.runs.inside import first_filters, plane, plane_points
 from nnexp.runs.plan import read_experiment
@@ -183,6 +187,21 @@ def test_confusion_is_scikit_learns(moons: Path) -> None:
     np.testing.assert_array_equal(counts, wanted)
 
 
+@pytest.mark.parametrize("said", [1, 5, -1])
+def test_confusion_of_positions(said: int, tmp_path: Path) -> None:
+    (tmp_path / "preprocessing.json").write_text('{"classes": ["a", "b"]}')
+    found = {"target": np.array([[0, 1, -1]]), "prediction": np.array([[0, said, said]])}
+    stored = {f"test.{name}": one for name, one in found.items()}
+    save_file(stored, tmp_path / "predictions.safetensors")
+    run = Result(tmp_path, "run", {})
+    run.__dict__["summary"] = {"task": "dense"}
+    if said == 1:
+        np.testing.assert_array_equal(confusion_counts([run], "test")[0], np.eye(2))
+        return
+    with pytest.raises(DamagedRun, match="has a class that is unknown"):
+        confusion_counts([run], "test")
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "multilabel_bce"])
 def test_probabilities_are_the_losss(loss: str, train: Train, tmp_path: Path) -> None:
     source: object = "moons"
@@ -217,12 +236,26 @@ def test_pictures_of_a_committee(what: str, source: str, train: Train) -> None:
 
 
 @pytest.mark.parametrize("split", ["shared", "folds", "random"])
-def test_how_many_members_answered_an_example(split: str, train: Train) -> None:
-    """Of a group's 3 members all, if they share the split; of folds one."""
+def test_intervals_count_an_example_as_often_as_it_was_answered(
+    split: str, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all of a group's 3 members, if they share the split; of folds by one."""
     of = {"name": "k_fold", "folds": 3} if split == "folds" else {"train": 0.5, "test": 0.5}
     data = {"source": {"name": "moons", "n": 60}, "split": of}
     path = train("--seeds" if split == "shared" else "--splits", "3", data=data, model=MLP)
-    times = times_answered(members_of(path), "test")
+    times, told = times_answered(members_of(path), "test"), list[float]()
+    module = import_module("nnexp.report.figures.calibration")
+    binned = module.reliability
+
+    def reliability(*answers: Any, times: float, **_: Any) -> Any:
+        told.append(times)
+        return binned(*answers)
+
+    for name in ("figures.calibration.reliability", "html.class_charts.in_bins"):
+        monkeypatch.setattr(f"nnexp.report.{name}", reliability)
+    assert run_command(["plot", "calibration", str(path), "-o", str(path.parent / "a.png")]) == 0
+    assert run_command(["report", str(path), "-o", str(path.parent / "a.html")]) == 0
+    assert told == [times, times]
     if split == "random":
         assert 1.0 < times < 3.0
     else:

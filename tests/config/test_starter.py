@@ -60,7 +60,7 @@ def test_a_plain_table(tmp_path: Path) -> None:
     found, starter, plan = started(path)
     assert found.source == {"name": "csv", "path": "t.csv", "target": "kind"}
     assert dict(starter.facts)["features"] == "2 numeric"
-    assert dict(starter.facts)["task"] == "classification, 3 classes (a 20, b 20, c 20)"
+    assert dict(starter.facts)["task"] == "classification, 3 classes (a: 20, b: 20, c: 20)"
     assert plan.resolved.task == "classification"
     assert [step.component for step in plan.resolved.preprocessing or []] == ["standardize"]
 

@@ -346,6 +346,13 @@ def test_the_momentum_is_that_of_torch(group: Path) -> None:
     np.testing.assert_allclose(columns["beta1"], np.array(course)[steps - 1], rtol=1e-12)
 
 
+def test_the_momentum_of_less_than_an_epoch_is_not_told(root: Path) -> None:
+    config = CONFIG.format(lr=0.01).replace("epochs: 4", "steps: 3")
+    columns = evidence.history(read_result(train(root, "short", config)))
+    assert columns["step"].tolist() == [3]
+    assert "beta1" not in columns
+
+
 def test_labels_are_counted(tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").write_text(
         "split,id,target_0,target_1,prediction_0,prediction_1,loss\n"
@@ -369,6 +376,10 @@ def test_health_is_averaged_over_members(tmp_path: Path) -> None:
         rows = f"epoch,step,layer,mean,zero\n5,50,0.<b>,{x},\n10,100,0.<b>,{2 * x},0.5\n"
         (folder / "health.csv").write_text(rows)
         members.append(Result(folder, "run", {}))
+    (tmp_path / "s2").mkdir()
+    (tmp_path / "s2/health.csv").write_text("epoch,layer,mean\n5,0.<b>,1e30\n")
+    members.append(Result(tmp_path / "s2", "run", {"status": "diverged"}))
+    assert evidence.health(members[2])[1]["mean"]["0.<b>"].tolist() == [1e30]
     group = Result(tmp_path, "group", {}, tuple(members))
     epochs, found = evidence.health(group)
     assert epochs.tolist() == [5, 10]
@@ -376,7 +387,7 @@ def test_health_is_averaged_over_members(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["zero"]["0.<b>"], [np.nan, 0.5])
     ElementTree.fromstring(layers_page.line_chart("zero", epochs, found["zero"]))
     (tmp_path / "s0" / "health.csv").write_text("epoch,step\n1,2\n")
-    with pytest.raises(DamagedRun, match="no column"):
+    with pytest.raises(DamagedRun, match="columns epoch, a number, and layer"):
         evidence.health(group)
     (tmp_path / "s0" / "health.csv").write_text("epoch,layer,mean\n1,a,x\n")
     with pytest.raises(DamagedRun, match="there should be a number"):

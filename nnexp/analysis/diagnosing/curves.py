@@ -73,7 +73,8 @@ class Onset:
 
     epoch: of the lowest point. rise: of the dev loss since, as a share of the lowest value.
     sure: whether that is more than noise. train_fell: whether the training loss went on falling.
-    lasts: whether it rose step by step, or by very much: else it may only wander.
+    lasts: whether it rose step by step, or stayed above, or rose by very much; else it may only
+    wander.
     """
 
     epoch: int
@@ -103,7 +104,7 @@ def onset(epochs: FloatArray, train: FloatArray, dev: FloatArray) -> Onset:
     # The median deviation that noise is measured by is worth some 0.4 of its differences.
     sigmas = t_quantile(max(1.0, 0.4 * (2 * len(dev) // 3)), 0.998)
     sure = relative >= _CLEAR and rise > (luck + sigmas) * noise(dev) / math.sqrt(width)
-    lasts = len(dev) < _CORRELATED or relative >= _MUCH or _lasts(smooth_dev[lowest:], width)
+    lasts = len(dev) < _CORRELATED or relative >= _MUCH or _lasts(smooth_dev[lowest:], width, luck)
     train_fell = bool(smooth_train[-1] < smooth_train[lowest])
     return Onset(int(epochs[lowest + width // 2]), relative, sure, train_fell, lasts)
 
@@ -131,15 +132,20 @@ def noise(values: FloatArray) -> float:
     return single * math.sqrt(1.0 + alike) / (1.0 - alike)
 
 
-def _lasts(averages: FloatArray, width: int) -> bool:
-    """Whether a curve rises step by step, by a t-test of the differences of averages that share no
-    value. Where neighbours are alike a curve wanders as far by chance, but up and down.
+def _lasts(averages: FloatArray, width: int, luck: float) -> bool:
+    """Whether a curve rises step by step from its lowest average, by a t-test of the differences of
+    averages that share no value; or went up once and stayed there, as their spread tells. Where
+    neighbours are alike a curve wanders as far by chance, but up and down.
     """
-    steps = np.diff(averages[::-width][::-1])
+    apart = averages[::-width][::-1]
+    steps, later = np.diff(apart), apart[1:]
     if len(steps) < 2:
         return False
     error = float(steps.std(ddof=1)) / math.sqrt(len(steps))
-    return bool(steps.mean() > t_quantile(len(steps) - 1, 0.95) * error)
+    if steps.mean() > t_quantile(len(steps) - 1, 0.95) * error:
+        return True
+    above = float(later.mean() - averages[0])
+    return above > (luck + t_quantile(len(later) - 1, 0.99)) * float(later.std(ddof=1))
 
 
 def _spread(values: FloatArray) -> float:

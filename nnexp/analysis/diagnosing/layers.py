@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnexp.analysis.diagnosing.remark import Remark, share
 from nnexp.analysis.diagnosing.remedies import mend_layers
-from nnexp.analysis.results import Result
+from nnexp.analysis.results import Result, read_rows
 from nnexp.errors import DamagedRun, count
-from nnexp.runs.rundir import RunDir
 
 TOPIC = "layers"
 HEALTHY = "healthy"
@@ -44,26 +41,25 @@ class Trouble:
 
 def read_health(run: Result) -> Table | None:
     """health.csv; None if the run has none. Raises DamagedRun."""
-    if not (run.path / FILE).exists():
-        return None
     file = run.path / FILE
-    lines = csv.DictReader(io.StringIO(RunDir(run.path).read_text(FILE), newline=""))
+    if not file.exists():
+        return None
+    header, rows = read_rows(run.path, FILE)
+    wrong = f"{file} should have the columns epoch, a number, and layer in every row"
+    if not {"epoch", "layer"} <= set(header):
+        raise DamagedRun(wrong)
+    place = header.index("layer")
+    numbers = [i for i, name in enumerate(header) if name not in ("layer", "step")]
     table: Table = {}
-    for line in lines:
-        if not line.get("layer") or not math.isfinite(_number(line.get("epoch"))):
-            raise DamagedRun(
-                f"{file} should have the columns epoch, a number, and layer in every row"
-            )
-        numbers = {str(k): _number(v) for k, v in line.items() if k not in ("layer", None)}
-        table.setdefault(line["layer"], []).append(numbers)
-    return table
-
-
-def _number(cell: object) -> float:
     try:
-        return float(cell) if isinstance(cell, str) and cell else math.nan
-    except ValueError:
-        return math.nan
+        for row in rows:
+            known = {header[i]: float(row[i] or "nan") for i in numbers}
+            if not row[place] or not math.isfinite(known["epoch"]):
+                raise DamagedRun(wrong)
+            table.setdefault(row[place], []).append(known)
+    except ValueError as error:
+        raise DamagedRun(f"{file}: there should be a number: {error}") from None
+    return table
 
 
 def troubles(table: Table) -> list[Trouble]:

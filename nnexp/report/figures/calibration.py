@@ -51,7 +51,7 @@ def calibration(
     Points are the bins with Wilson's 95 % interval, the larger the more answers; below, how the
     answers are spread. Raises UsageError without matplotlib.
     """
-    found = reliability(*sureness(probabilities, targets), bins, times)
+    found = reliability(*sureness(probabilities, targets), bins=bins, times=times)
     figure = new_figure(5.2, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     _diagram(upper, found)

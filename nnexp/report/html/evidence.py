@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from nnexp.analysis.diagnosing.layers import read_health
 from nnexp.analysis.pictures import column_names, confusion_counts, pairs
 from nnexp.analysis.probabilities import answers, sureness
-from nnexp.analysis.results import Result, read_rows
+from nnexp.analysis.results import Result
 from nnexp.components.optimizers.optimizer import Optimizer
 from nnexp.components.schedules import Progress, Schedule
-from nnexp.errors import DamagedRun, RunError, UsageError
+from nnexp.errors import RunError, UsageError
 from nnexp.registry import choose
 from nnexp.stats import FloatArray
-
-HEALTH = "health.csv"
-"""Statistics of each layer by epoch, if they were recorded."""
 
 
 @dataclass(frozen=True)
@@ -124,56 +122,25 @@ def labelled(run: Result, split: str) -> dict[str, FloatArray]:
 
 
 def health(result: Result) -> tuple[FloatArray, dict[str, dict[str, FloatArray]]]:
-    """Epochs `[T]`, and by statistic and layer its values `[T]`, means over a group's members.
-
-    Empty if nothing was recorded.
+    """Epochs `[T]`, and by statistic and layer its values `[T]`, means over the members that did
+    not diverge; if all did, over them. Empty if nothing was recorded.
     """
-    found = [_health_of(run) for run in result.runs if (run.path / HEALTH).exists()]
-    epochs = np.unique(np.concatenate([one.epochs for one in found] or [np.zeros(0)]))
-    statistics = list(dict.fromkeys(name for one in found for name in one.statistics))
-    layers = list(dict.fromkeys(name for one in found for name in one.layers))
-    place = {name: i for i, name in enumerate(layers)}
+    tables = [table for run in result.alive or result.runs if (table := read_health(run))]
+    every = [row for table in tables for rows in table.values() for row in rows]
+    epochs = np.unique([row["epoch"] for row in every])
+    statistics = list(dict.fromkeys(name for row in every for name in row if name != "epoch"))
+    layers = list(dict.fromkeys(layer for table in tables for layer in table))
     sums = np.zeros((len(layers), len(epochs), len(statistics)))
     known = np.zeros_like(sums)
-    for one in found:
-        rows = np.array([place[name] for name in one.layers], np.int64)
-        times = np.searchsorted(epochs, one.epochs)
-        columns = [statistics.index(name) for name in one.statistics]
-        there = np.isfinite(one.values)
-        at = np.ix_(range(len(rows)), columns)
-        for target, values in ((sums, np.where(there, one.values, 0.0)), (known, there)):
-            spread = np.zeros((len(rows), len(statistics)))
-            spread[at] = values
-            np.add.at(target, (rows, times), spread)
+    for table in tables:
+        for layer, rows in table.items():
+            place, at = layers.index(layer), np.searchsorted(epochs, [r["epoch"] for r in rows])
+            values = np.array([[row.get(name, np.nan) for name in statistics] for row in rows])
+            there = np.isfinite(values)
+            np.add.at(sums[place], at, np.where(there, values, 0.0))
+            np.add.at(known[place], at, there)
     means = np.divide(sums, known, out=np.full_like(sums, np.nan), where=known > 0)
     return epochs, {
-        statistic: {layer: means[row, :, i] for layer, row in place.items()}
+        statistic: {layer: means[row, :, i] for row, layer in enumerate(layers)}
         for i, statistic in enumerate(statistics)
     }
-
-
-@dataclass(frozen=True)
-class _Health:
-    """A run's health.csv: of R rows the epoch `[R]`, the layer, and the statistics `[R, S]`."""
-
-    statistics: list[str]
-    layers: list[str]
-    epochs: FloatArray
-    values: FloatArray
-
-
-def _health_of(run: Result) -> _Health:
-    header, rows = read_rows(run.path, HEALTH)
-    if not {"epoch", "layer"} <= set(header):
-        raise DamagedRun(f"{run.path / HEALTH}: there is no column 'epoch' or 'layer'")
-    columns = [i for i, name in enumerate(header) if name not in ("epoch", "layer", "step")]
-    order = [header.index("epoch"), *columns]
-    cells = [[row[i] or "nan" for i in order] for row in rows]
-    try:
-        numbers = np.array(cells, np.float64).reshape(len(rows), len(order))
-    except ValueError as error:
-        raise DamagedRun(f"{run.path / HEALTH}: there should be a number: {error}") from None
-    there = np.isfinite(numbers[:, 0])
-    layer = header.index("layer")
-    layers = [row[layer] for row, is_there in zip(rows, there, strict=True) if is_there]
-    return _Health([header[i] for i in columns], layers, numbers[there, 0], numbers[there, 1:])
