@@ -21,6 +21,7 @@ from nnexp.analysis.diagnosing import bias_variance as bv
 from nnexp.analysis.diagnosing.calibrated import calibrate, fit_temperature
 from nnexp.analysis.diagnosing.curves import IMPROVING, onset
 from nnexp.analysis.diagnosing.diagnosis import Diagnosis, diagnose
+from nnexp.analysis.diagnosing.mistakes import _stands_out
 from nnexp.analysis.diagnosing.remark import Remark
 from nnexp.errors import DamagedRun, UsageError
 
@@ -95,6 +96,24 @@ def test_a_verdict_depends_on_the_two_gaps_only(train: float, dev: float, best: 
     assert (found in (bv.HIGH_VARIANCE, bv.HIGH_BOTH)) == (round(dev - train, 12) >= bv.HIGH)
 
 
+def test_the_larger_gap_comes_first_if_both_are_high(run: Write) -> None:
+    bias = remark(diagnose(run("a", **errors(0.15, 0.30))), bv.TOPIC)
+    variance = remark(diagnose(run("b", **errors(0.04, 0.30))), bv.TOPIC)
+    assert bias.verdict == variance.verdict == bv.HIGH_BOTH
+    assert bias.advice.startswith("Bias first.")
+    assert variance.advice == remark(diagnose(run("c", **errors(0.0, 0.3))), bv.TOPIC).advice
+
+
+def test_a_gap_near_the_limit_is_perhaps_high(run: Write) -> None:
+    found = remark(diagnose(run("a", **errors(0.0, 0.03))), bv.TOPIC)
+    assert found.verdict == f"low bias, perhaps {bv.HIGH_VARIANCE}"
+
+
+def test_a_best_possible_error_above_the_training_error_is_told(run: Write) -> None:
+    found = remark(diagnose(run("a", **errors(0.05, 0.11)), "10%"), bv.TOPIC)
+    assert "above the training error: better than that is possible" in found.text
+
+
 def test_what_people_reach_takes_the_bias_away(run: Write) -> None:
     path = run("a", **errors(0.15, 0.16))
     assert remark(diagnose(path), bv.TOPIC).verdict == bv.HIGH_BIAS
@@ -119,7 +138,7 @@ def test_the_interval_of_a_gap_is_welchs(run: Write) -> None:
     low, high = remark(diagnose(path), bv.TOPIC).numbers["variance_interval"]
     train, dev = np.arange(10_000) < 500, np.arange(1000) < 110
     expected = ttest_ind(dev.astype(float), train.astype(float), equal_var=False)
-    assert (low, high) == pytest.approx(tuple(expected.confidence_interval()), rel=1e-3)
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval()), rel=5e-3)
 
 
 def test_no_better_than_guessing(run: Write) -> None:
@@ -354,6 +373,78 @@ def test_of_two_classes_the_one_that_is_missed(run: Write) -> None:
     told = remark(diagnose(run("a", table, dev={"accuracy": 0.92})), "confused classes")
     assert told.verdict == "ill is missed more"
     assert "threshold" in told.advice
+
+
+def test_of_two_classes_a_difference_that_chance_may_have_made(run: Write) -> None:
+    pairs = [("a", "a")] * 37 + [("a", "b")] * 3 + [("b", "b")] * 33 + [("b", "a")] * 7
+    table = [
+        {"split": "dev", "id": i, "target": t, "prediction": p, "loss": 1.0}
+        for i, (t, p) in enumerate(pairs)
+    ]
+    told = remark(diagnose(run("a", table, dev={"accuracy": 0.875})), "confused classes")
+    assert told.verdict == "perhaps b is missed more"
+    assert told.advice == ""
+
+
+def test_class_weights_are_advised_only_where_they_can_help(run: Write) -> None:
+    def told(count: int, name: str, **config: Any) -> str:
+        pairs = [("no", "no")] * count + [("ill", "no")] * 20 + [("ill", "ill")] * 10
+        table = [
+            {"split": "dev", "id": i, "target": t, "prediction": p, "loss": 1.0}
+            for i, (t, p) in enumerate(pairs)
+        ]
+        scores = {"accuracy": 1 - 20 / len(pairs)}
+        path = run(name, table, dev=scores, config=config)
+        return remark(diagnose(path), "confused classes").advice
+
+    loss = {"name": "cross_entropy"}
+    assert "class_weights" in told(300, "a", loss=loss)
+    assert "class_weights" not in told(30, "b", loss=loss)
+    assert "class_weights" not in told(300, "c", loss={**loss, "class_weights": "balanced"})
+
+
+@pytest.mark.parametrize(
+    ("pair", "total", "classes", "stands_out"),
+    [(22, 196, 10, True), (10, 39, 10, True), (5, 196, 10, False), (3, 9, 3, False)],
+)
+def test_a_pair_stands_out_beyond_the_luckiest_of_all(
+    pair: int, total: int, classes: int, stands_out: bool
+) -> None:
+    pairs = classes * (classes - 1) // 2
+    assert _stands_out(pair, total, classes) == stands_out
+    drawn = np.random.default_rng(0).multinomial(total, np.full(pairs, 1 / pairs), 2000).max(1)
+    as_large = float((drawn >= pair).mean())  # Bonferroni's bound is above this
+    assert not stands_out or as_large < 0.06
+
+
+def test_without_a_mistake_nobody_is_sent_to_look_at_mistakes(run: Write) -> None:
+    table = rows(0.0, 50)
+    table[3] |= {"loss": 30.0}
+    found = diagnose(run("a", **(errors(0.0, 0.0, 50) | {"rows": table})))
+    told = remark(found, "worst examples")
+    assert (told.verdict, told.grade, told.advice) == ("none is mistaken", "good", "")
+    gap = remark(found, bv.TOPIC)
+    assert gap.advice == ""
+    assert gap.numbers["variance_interval"][1] > 0.02  # no error of 50 is not an error of 0
+    assert "So few examples leave room for a variance of" in gap.text
+
+
+def test_what_the_log_says_of_the_data_comes_first(run: Write) -> None:
+    path = run("a", **errors(0.01, 0.11))
+    assert "data" not in {one.topic for one in diagnose(path).remarks}
+    time = "2026-11-20T10:15:02+00:00"
+    (path / "log.txt").write_text(
+        f"{time} impute: filled 3\n{time} split: 7 of test are in train\n{time} training 1 on cpu\n"
+    )
+    told = remark(diagnose(path), "data")
+    assert (told.verdict, told.grade) == ("worth a look", "look")
+    assert told.text == "7 of test are in train."
+    with (path / "log.txt").open("a") as log:
+        log.write(f"{time} fail: target in a column: told by code\n")
+    found = diagnose(path)
+    assert remark(found, "data").verdict == "a check failed"
+    assert found.next.text == "Mend the data first"
+    assert found.next.command == f"nnexp check {path}/resolved.yaml"
 
 
 # -- calibration -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,8 @@ class Gaps:
     best: Best
     bias: Estimate
     variance: Estimate
+    raw: dict[str, float] = field(default_factory=dict)
+    """On train and dev what is known in the targets' units."""
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -102,13 +104,20 @@ class Gaps:
         return bias, variance
 
     @property
+    def clear(self) -> tuple[float, float]:
+        """Likewise, but 0 where chance may have made them high."""
+        pairs = zip(self.shares, (self.bias, self.variance), strict=True)
+        bias, variance = (share if _is_sure(gap, HIGH) else 0.0 for share, gap in pairs)
+        return bias, variance
+
+    @property
     def verdict(self) -> str:
         """One of the four; or which gap is only perhaps high."""
-        sure, plain = verdict(*self.sure), verdict(*self.shares)
+        sure, plain = verdict(*self.clear), verdict(*self.shares)
         if sure == plain:
             return plain
         told = []
-        pairs = zip((HIGH_BIAS, HIGH_VARIANCE), self.sure, self.shares, strict=True)
+        pairs = zip((HIGH_BIAS, HIGH_VARIANCE), self.clear, self.shares, strict=True)
         for name, certain, seen in pairs:
             if _is_high(certain):
                 told.append(name)
@@ -155,7 +164,12 @@ def gaps(result: Result, split: str, given: str | float | None = None) -> Gaps |
     own = _training_part(result, by, float(train.mean()), float(dev.mean()), examples)
     bias = _estimate(float(train.mean()) - best.value, [*_members_part(train), *own])
     variance = _variance(result, split, dev - train, [*examples, *own])
-    return Gaps(by, split, train, dev, best, bias, variance)
+    raw = {
+        name: float(np.mean([run.value(name, by.unit) for run in runs]))
+        for name in ("train", split)
+        if by.unit
+    }
+    return Gaps(by, split, train, dev, best, bias, variance, raw)
 
 
 def bias_variance(
@@ -182,10 +196,17 @@ def bias_variance(
         return Remark(TOPIC, GUESSING, "bad", text, *check_first(result), found.to_json())
     if found.best.source == "assumed" and sure in (HIGH_BIAS, HIGH_BOTH):
         text += " If noise in the targets leaves no way to 0, say so with --best-possible."
-    grade: Grade = "bad" if sure == HIGH_BOTH else "good" if told == LOW_BOTH else "look"
-    advice = _advice(sure, result, past_best, improving)
+    grade: Grade = "bad" if told == HIGH_BOTH else "good" if told == LOW_BOTH else "look"
+    advice = _advice(sure, result, past_best, improving, found.shares)
+    if sure == LOW_BOTH and float(found.dev.mean()) == 0.0:
+        advice = Advice("", "")
     if sure == LOW_BOTH and told != LOW_BOTH:
         advice = more_splits(result)
+    most = found.variance.interval()
+    if found.verdict in (LOW_BOTH, HIGH_BIAS) and most and most[1] >= 2 * HIGH:
+        text += f" So few examples leave room for a variance of {share(most[1])}."
+    if found.best.source == "as given" and found.bias.difference < 0:
+        text += " What was given is above the training error: better than that is possible."
     return Remark(TOPIC, told, grade, text, *advice, found.to_json())
 
 
@@ -206,10 +227,10 @@ def _is_finite(run: Result, metric: str) -> bool:
     return math.isfinite(run.value("train", metric))
 
 
-def _is_sure(gap: Estimate) -> bool:
-    """Whether the gap is above 0 beyond chance; where that has no measure, as it is."""
+def _is_sure(gap: Estimate, least: float = 0.0) -> bool:
+    """Whether the gap is above so much beyond chance; where that has no measure, as it is."""
     interval = gap.interval()
-    return interval is None or interval[0] > 0
+    return interval is None or interval[0] > least
 
 
 def _variance(
@@ -242,7 +263,17 @@ def _examples_part(
         return []
     if len(each) < 2:
         return []
-    return [(by.slope(dev) ** 2 * float(each.var(ddof=1)) / len(each), len(each) - 1.0)]
+    variance = float(each.var(ddof=1)) / len(each)
+    if np.isin(each, (0, 1)).all():
+        variance = _of_share(float(each.sum()), len(each))
+    return [(by.slope(dev) ** 2 * variance, len(each) - 1.0)]
+
+
+def _of_share(hits: float, count: float) -> float:
+    """The squared error of a share, after Agresti and Coull (1998): two hits and two misses more,
+    so that none of 57 is not taken for certain."""
+    p = (hits + 2) / (count + 4)
+    return p * (1 - p) / (count + 4)
 
 
 def _training_part(
@@ -259,7 +290,7 @@ def _training_part(
         ((variance, df),) = examples
         return [(by.spread(train) / usual * variance * (df + 1.0) / size, size - 1.0)]
     if by.metric in ("accuracy", "error"):
-        return [(train * (1.0 - train) / size, size - 1.0)]
+        return [(_of_share(train * size, size), size - 1.0)]
     return []
 
 
@@ -278,7 +309,7 @@ def _estimate(gap: float, parts: Sequence[tuple[float, float]]) -> Estimate:
 def _text(found: Gaps) -> str:
     by, split = found.by, found.split
     pairs = (("train", found.train), (split, found.dev))
-    errors = ", ".join(f"{name} {_spread(x)}{_raw(by, x)}" for name, x in pairs)
+    errors = ", ".join(f"{name} {_spread(x)}{_raw(found, name)}" for name, x in pairs)
     text = (
         f"error ({by.label}): {errors}, best possible {share(found.best.value)} "
         f"({found.best.source}). Avoidable bias {_gap(found.bias)}, variance "
@@ -294,9 +325,9 @@ def _spread(values: FloatArray) -> str:
     return mean if len(values) < 2 else f"{mean} ± {share(float(values.std(ddof=1)))}"
 
 
-def _raw(by: Measure, values: FloatArray) -> str:
-    """The metric itself where the error is made of it."""
-    return f" ({by.metric} {by.trivial * math.sqrt(values.mean()):.4g})" if by.trivial else ""
+def _raw(found: Gaps, split: str) -> str:
+    """The error in the targets' units, where it is not that itself."""
+    return f" ({found.by.unit} {found.raw[split]:.4g})" if split in found.raw else ""
 
 
 def _gap(gap: Estimate) -> str:
@@ -307,10 +338,13 @@ def _gap(gap: Estimate) -> str:
     return f"{share(gap.difference)} (95 %: {low} to {high})"
 
 
-def _advice(found: str, result: Result, past_best: bool, improving: bool) -> Advice:
+def _advice(
+    found: str, result: Result, past_best: bool, improving: bool, shares: tuple[float, float]
+) -> Advice:
     if found == LOW_BOTH:
         return Advice("Better than this takes other data or features.", "")
-    if found == HIGH_VARIANCE:
+    bias, variance = shares
+    if found == HIGH_VARIANCE or (found == HIGH_BOTH and variance > 2 * bias and not past_best):
         return against_variance(result)
     if past_best and found == HIGH_BOTH:
         return Advice("Keep the best weights first (see below), then look at this again.", "")

@@ -37,7 +37,9 @@ Targets = np.ndarray[Any, np.dtype[Any]]
 
 TOPIC = "calibration"
 _MATTERS = 0.02
-"""A difference of confidence and accuracy below this is of no account."""
+"""A difference of confidence and accuracy below this is of no account, unless it is as large as
+half of the mistakes."""
+_LEAST = 0.005
 _RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 
 OVER, UNDER, UNEVEN, GOOD = "overconfident", "underconfident", "unevenly calibrated", "calibrated"
@@ -69,7 +71,8 @@ class Calibration:
     def verdict(self) -> str:
         """Sure if it is beyond 1.96 standard errors (the mean) or twice what chance gives (ECE)."""
         gap = self.confidence - self.accuracy
-        if abs(gap) >= _MATTERS and abs(gap) > 1.96 * self.error:
+        matters = max(_LEAST, min(_MATTERS, (1.0 - self.accuracy) / 2))
+        if abs(gap) >= matters and abs(gap) > 1.96 * self.error:
             return OVER if gap > 0 else UNDER
         return UNEVEN if self.ece >= _MATTERS and self.ece > 2 * self.by_chance else GOOD
 

@@ -29,6 +29,7 @@ from nnexp.analysis.diagnosing.mistakes import confused_classes, predictions_of,
 from nnexp.analysis.diagnosing.plan import DIVERGENCE, Step, next_step
 from nnexp.analysis.diagnosing.remark import Remark, of_members
 from nnexp.analysis.diagnosing.remedies import lower_rate
+from nnexp.analysis.diagnosing.start import seen_at_start
 from nnexp.analysis.results import Result, read_result
 from nnexp.errors import NnexpError, count
 
@@ -87,6 +88,8 @@ def _remarks(result: Result, split: str, best_possible: str | float | None) -> I
         yield _diverged(result)
     if not result.alive:
         return
+    if (told := seen_at_start(result)) is not None:
+        yield told
     rise = overfitting(result, split)
     overfits = rise.grade != "unknown" and rise.verdict != NONE_SEEN
     end = progress(result, split, overfits)
@@ -108,7 +111,9 @@ def _remarks(result: Result, split: str, best_possible: str | float | None) -> I
         yield found
     predictions, labels = predictions_of(result, split), _labels(result.alive[0])
     yield worst_examples(predictions, split, task)
-    if (confused := confused_classes(predictions, split, task, labels)) is not None:
+    loss = result.alive[0].config.get("loss")
+    weighed = isinstance(loss, dict) and loss.get("class_weights") is not None
+    if (confused := confused_classes(predictions, split, task, labels, weighed)) is not None:
         yield confused
     if (calibrated := calibration(result.alive, split)) is not None:
         yield calibrated

@@ -16,24 +16,29 @@ from nnexp.errors import NnexpError, UsageError
 class Measure:
     """A metric read as an error: a share, which is 0 at best.
 
-    label: what the error is called. complement: whether it is 1 − the metric. trivial: the metric
-    of predicting the targets' mean, by whose square the metric's square is a share; 0 of a metric
-    that is a share itself.
+    label: what the error is called. complement: whether it is 1 − the metric. unit: the metric
+    that has the targets' units, trivial: what it is of predicting the targets' mean, by whose
+    square its square is a share; "" and 0 of other errors.
     """
 
     metric: str
     label: str
     complement: bool = False
+    unit: str = ""
     trivial: float = 0.0
 
     def error(self, value: float) -> float:
-        if self.trivial:
-            return (value / self.trivial) ** 2
-        return 1.0 - value if self.complement else value
+        if self.complement:
+            return 1.0 - value
+        return self.share(value) if self.trivial else value
+
+    def share(self, value: float) -> float:
+        """What is in the targets' units as a share."""
+        return (value / self.trivial) ** 2
 
     def slope(self, error: float) -> float:
         """|d error / d metric| at an error."""
-        return 2.0 * math.sqrt(error) / self.trivial if self.trivial else 1.0
+        return 1.0 if self.complement or not self.trivial else 2.0 * error**0.5 / self.trivial
 
     def spread(self, error: float) -> float:
         """How much an error's variance over examples depends on how large it is, as a factor."""
@@ -43,7 +48,10 @@ class Measure:
 
 def measure(result: Result, split: str) -> Measure | None:
     """The primary metric if it can be read as an error, else another that can; None without."""
-    known = result.part("train")
+    known, of_both = result.part("train"), {"rmse", "r2"}
+    if of_both <= known.keys() and of_both <= result.part(split).keys():
+        # each split by its own variance: targets of train may vary more than those of dev
+        return Measure("r2", "1 − r2", True, "rmse", _trivial(result, split, "rmse"))
     for name in (str(result.summary.get("primary")), "error", "accuracy", "rmse", "r2", "mae"):
         cls = Metric.registered.get(name)
         if name not in known or cls is None or not issubclass(cls, Metric):
@@ -53,7 +61,7 @@ def measure(result: Result, split: str) -> Measure | None:
             return Measure(name, f"1 − {name}" if complement else name, complement)
         if name in ("rmse", "mae") and (trivial := _trivial(result, split, name)) > 0:
             whole = "the variance" if name == "rmse" else "that of the mean"
-            return Measure(name, f"{name}² over {whole}", trivial=trivial)
+            return Measure(name, f"{name}² over {whole}", unit=name, trivial=trivial)
     return None
 
 
@@ -91,7 +99,7 @@ def given_error(best: str | float, by: Measure) -> float:
     """The best possible error as a share; it is given as that, or in the target's units."""
     value, per_cent = parsed(best)
     if by.trivial and not per_cent:
-        return by.error(value)
+        return by.share(value)
     value = value / 100 if per_cent else value
     if value > 1:
         raise UsageError(

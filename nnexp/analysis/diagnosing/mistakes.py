@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnexp.analysis.diagnosing.remark import Remark, of_members, share, unknown
+from nnexp.analysis.diagnosing.remark import Grade, Remark, of_members, share, unknown
 from nnexp.analysis.results import Predictions, Result
 from nnexp.errors import NnexpError, count
 
 WORST, CONFUSED = "worst examples", "confused classes"
 SHOWN = 5
 _PAIRS = 3
+_FEW = 5
+"""Mistakes from which something is called, not only "perhaps"."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,13 @@ def worst_examples(predictions: Sequence[Predictions], split: str, task: str) ->
     )
     if every:
         text += f" Missed by all {models} models: {len(every)}."
-    concentrated = part >= 0.5
+    right = all(one.missed == 0 for one in found)
+    concentrated = part >= 0.5 and not right
     advice = (
-        "Look at these by eye first: wrong labels are mended, what is left tells what the features "
-        "lack."
+        ""
+        if right
+        else "Look at these by eye first: wrong labels are mended, what is left tells what the "
+        "features lack."
         if concentrated or every
         else "No few examples stand out; look at a random sample of the mistakes."
     )
@@ -97,6 +102,7 @@ def worst_examples(predictions: Sequence[Predictions], split: str, task: str) ->
         "examples": [vars(one) for one in found[:20]],
     }
     verdict = "few carry the loss" if concentrated else "spread over many"
+    verdict = "none is mistaken" if right else verdict
     return Remark(WORST, verdict, "look" if concentrated else "good", text, advice, numbers=numbers)
 
 
@@ -118,10 +124,14 @@ def _short(value: str) -> str:
 
 
 def confused_classes(
-    predictions: Sequence[Predictions], split: str, task: str, labels: Sequence[str] = ()
+    predictions: Sequence[Predictions],
+    split: str,
+    task: str,
+    labels: Sequence[str] = (),
+    weighed: bool = False,
 ) -> Remark | None:
     """The pairs of classes (or the labels, with their names) that most mistakes are about; None of
-    other tasks.
+    other tasks. weighed: whether the loss weighs the classes already.
     """
     if task not in ("classification", "multilabel"):
         return None
@@ -163,35 +173,55 @@ def confused_classes(
     }
     # With two classes every mistake is about the same pair.
     if len(sizes) == 2:
-        return _two_classes(mistakes, sizes, text, numbers)
-    if n / total < 0.25 or n < 3 * models:
+        return _two_classes(mistakes, sizes, (text, models, weighed), numbers)
+    if not _stands_out(n / models, total / models, len(sizes)):
         return Remark(CONFUSED, "no pair stands out", "good", text, "", numbers=numbers)
+    few = n / models < _FEW
     advice = (
         f"Get more examples of {one} and {other}, or features that tell these two apart: they are "
         f"{share(n / total)} of the mistakes."
     )
-    return Remark(CONFUSED, f"{one} and {other}", "look", text, advice, numbers=numbers)
+    verdict = "perhaps " * few + f"{one} and {other}"
+    return Remark(
+        CONFUSED, verdict, "good" if few else "look", text, "" if few else advice, numbers=numbers
+    )
+
+
+def _stands_out(n: float, total: float, classes: int) -> bool:
+    """Whether one pair of classes has more of the mistakes than chance would give the luckiest of
+    all pairs, and at least a tenth.
+    """
+    from scipy.special import betainc
+
+    pairs = classes * (classes - 1) / 2
+    by_chance = float(betainc(n, total - n + 1, 1 / pairs))  # P(binomial ≥ n)
+    return n >= 0.1 * total and pairs * by_chance < 0.05
 
 
 def _two_classes(
     mistakes: Counter[tuple[str, str]],
     sizes: Counter[str],
-    text: str,
+    told: tuple[str, int, bool],
     numbers: dict[str, object],
 ) -> Remark:
     """Which of two classes is missed far more often than the other, for its size."""
+    text, models, weighed = told
     missed = {name: sum(n for (t, _), n in mistakes.items() if t == name) for name in sizes}
     rates = {name: missed[name] / sizes[name] for name in sizes}
     worse, better = sorted(sizes, key=lambda name: -rates[name])
     numbers["missed"] = rates
-    if rates[worse] < 2 * rates[better] or missed[worse] < 5:
+    if rates[worse] < 2 * rates[better] or missed[worse] < _FEW * models:
         return Remark(CONFUSED, "neither stands out", "good", text, "", numbers=numbers)
     text += f" Of {worse} {share(rates[worse])} are missed, of {better} {share(rates[better])}."
-    advice = (
-        "Move the decision threshold on dev (nnexp threshold), or weigh the classes "
-        "(loss.class_weights: balanced)."
-    )
-    return Remark(CONFUSED, f"{worse} is missed more", "look", text, advice, numbers=numbers)
+    advice = "Move the decision threshold on dev (nnexp threshold)"
+    if not weighed and sizes[better] > 1.5 * sizes[worse]:
+        advice += ", or weigh the classes (loss.class_weights: balanced)"
+    # As for one model's examples: members of a group miss the same ones.
+    spread = sum(rates[name] * (1 - rates[name]) * models / sizes[name] for name in sizes)
+    sure = rates[worse] - rates[better] > 1.96 * spread**0.5
+    verdict = "perhaps " * (not sure) + f"{worse} is missed more"
+    grade: Grade = "look" if sure else "good"
+    return Remark(CONFUSED, verdict, grade, text, f"{advice}." if sure else "", numbers=numbers)
 
 
 def _missed_labels(predictions: Sequence[Predictions], split: str, labels: Sequence[str]) -> Remark:
@@ -220,4 +250,5 @@ def _pairs(rows: Predictions) -> list[tuple[str, str]]:
 
 
 def _mean(total: int, models: int) -> str:
-    return f"{total / models:,.4g}"
+    mean = total / models
+    return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.4g}"

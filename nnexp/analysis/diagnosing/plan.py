@@ -8,6 +8,7 @@ from shlex import quote
 from typing import Any
 
 from nnexp.analysis.diagnosing import bias_variance as gaps
+from nnexp.analysis.diagnosing import start
 from nnexp.analysis.diagnosing.curves import IMPROVING, OVERFITTING, PROGRESS, WORSENING
 from nnexp.analysis.diagnosing.layers import HEALTHY
 from nnexp.analysis.diagnosing.layers import TOPIC as LAYERS
@@ -47,7 +48,7 @@ def next_step(result: Result, split: str, remarks: Sequence[Remark]) -> Step:
     if rise and rise.step and rise.grade == "unknown":
         return Step(rise.step, rise.command)
     if split == "dev" and result.part("test"):
-        text = "Nothing is left to mend by dev: score it once on test"
+        text = "Nothing is left to mend by dev: what counts now is the score on test"
         return Step(text, f"nnexp eval {path}")
     return Step("Nothing stands out: compare it with another config (nnexp compare)")
 
@@ -60,6 +61,8 @@ def _by_weight(found: dict[str, Remark]) -> Iterator[Remark]:
     biased = high.startswith(gaps.HIGH_BIAS) or high == gaps.GUESSING
     if DIVERGENCE in found:
         yield found[DIVERGENCE]
+    if (told := found.get(start.TOPIC)) and told.verdict == start.FAILED:
+        yield told
     if layers and biased and any(kind in layers.verdict for kind in _BROKEN):
         yield layers
     if high not in (gaps.HIGH_BIAS, gaps.GUESSING):
