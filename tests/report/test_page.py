@@ -193,9 +193,9 @@ def test_a_run_and_a_regression(group: Path, values: Path) -> None:
 def test_a_comparison_has_the_verdict_and_marks_what_differs(group: Path, other: Path) -> None:
     text = report([group, other], margin=0.5)
     found = sections(text)
-    assert list(found)[:4] == ["Verdict", "Scores", "Is it fair?", "Cost"]
+    assert list(found)[:5] == ["Verdict", "What differs", "Scores", "Is it fair?", "Cost"]
     assert "equivalent within the margin of 0.5" in found["Verdict"]
-    config = next(s for s in parsed(text).iter("section") if words(s).startswith("Configs"))
+    config = next(s for s in parsed(text).iter("section") if words(s).startswith("What differs"))
     marked = {words(mark) for mark in config.iter("mark")}
     assert marked == {"0.01", "0.1"}
 

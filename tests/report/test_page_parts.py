@@ -22,6 +22,7 @@ from nnexp.analysis.results import Result, read_result
 from nnexp.report.html import charts, class_charts, pixels
 from nnexp.report.html import inside as inside_page
 from nnexp.report.html import layers as layers_page
+from nnexp.report.html.config_table import _is_said, _plain
 from nnexp.report.html.diagnosis import diagnosis, with_code
 from nnexp.report.html.markup import cards, join, tag
 from nnexp.report.html.page import report
@@ -372,3 +373,26 @@ def test_what_is_wide_scrolls_within_the_page(moons: Path) -> None:
     assert cards([]) == ""
     assert "overflow-x:auto" in style.partition("pre{")[2].partition("}")[0]
     assert tag("img", src="x") == '<img src="x"/>'
+
+
+@pytest.mark.parametrize(
+    ("path", "is_said"),
+    [
+        ("optimizer.lr", True),
+        ("optimizer.name", False),
+        ("model.name", True),
+        ("regularization.l2.coefficient", True),
+        ("regularization.l2.biases", False),
+        ("metrics.1.name", True),
+        ("metrics.2.name", False),
+        ("metrics.1.average", False),
+    ],
+)
+def test_what_a_config_says_in_short_is_as_written(path: str, is_said: bool) -> None:
+    config = {
+        "model": "mlp",
+        "optimizer": {"lr": 0.1},
+        "regularization": {"l2": 1e-4},
+        "metrics": ["accuracy", "f1"],
+    }
+    assert _is_said(path, dict(_plain(config))) == is_said

@@ -26,13 +26,13 @@ _FEW = 3
 def comparison(found: Comparison, results: Sequence[Result]) -> Iterator[Html]:
     """All sections about several runs or groups. results: those of the comparison, in its order."""
     yield section("Verdict", *warnings(found.warnings), _sides(found.sides), *_verdicts(found))
+    yield section("What differs", config_table(results))
     scores = section("Scores", _metrics(found))
     about = section("Is it fair?", _checks(found)), section("Cost", _cost(found.sides))
     yield pair(scores, tag("div", *about)) if len(results) <= _FEW else join([scores, *about])
     named = {f"{s.label}: {s.name}": r for s, r in zip(found.sides, results, strict=True)}
     yield section("Diagnosis", *(folded(name, diagnosis(result)) for name, result in named.items()))
     yield from looks(named)
-    yield section("Configs", config_table(results))
     yield section(
         "Origin",
         *(folded(name, origin(result)) for name, result in named.items()),

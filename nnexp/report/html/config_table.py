@@ -35,7 +35,7 @@ def config_table(results: Sequence[Result]) -> Html:
         same = [row for row in rows if not row.differs]
         first = _table(head, different, True) if different else tag("p", "They are the same.")
         return join([first, folded(f"The same in all: {len(same)} keys", _table(head, same))])
-    said = set(_written(results[0]))
+    said = _written(results[0])
     written = [row for row in rows if _is_said(row.path, said)]
     rest = [row for row in rows if row not in written]
     if not written:
@@ -100,19 +100,35 @@ def _cells(row: Row, marked: bool) -> list[Content]:
     return [tag("code", row.path), *values]
 
 
-def _written(result: Result) -> Iterator[str]:
-    """The keys that the config's file, or an option, says."""
+def _written(result: Result) -> dict[str, Any]:
+    """What the config's file, or an option, says, by key."""
     stored = RunDir(result.path)
-    if stored.config.exists():
-        yield from (row.path for row in merged([stored.read_yaml(stored.config)]))
-    for option in result.manifest.get("overrides") or ():
-        yield str(option).partition("=")[0]
+    said = dict(_plain(stored.read_yaml(stored.config))) if stored.config.exists() else {}
+    options = result.manifest.get("overrides") or ()
+    return said | dict.fromkeys(str(option).partition("=")[0] for option in options)
 
 
-def _is_said(path: str, said: set[str]) -> bool:
-    """Whether a resolved key stands in the file, where a name alone may stand for a component."""
-    parts = path.split(".")
+def _plain(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _plain(item, f"{path}.{key}" if path else str(key))
+    elif _is_nested(value):
+        for i, item in enumerate(value):
+            yield from _plain(item, f"{path}.{i}")
+    else:
+        yield path, value
+
+
+def _is_said(path: str, said: Mapping[str, Any]) -> bool:
+    """Whether a resolved key stands in the file, where a component may be a name or a number alone,
+    and a list of them a list of names.
+    """
     if path in said:
         return True
-    owners = {".".join(parts[:i]) for i in range(1, len(parts))}
-    return parts[-1] == "name" and any(owner in said for owner in owners)
+    *owner, last = path.split(".")
+    if last not in ("name", "coefficient"):
+        return False
+    if ".".join(owner) in said:
+        return True
+    listed = said.get(".".join(owner[:-1]))
+    return isinstance(listed, list) and owner[-1].isdigit() and int(owner[-1]) < len(listed)

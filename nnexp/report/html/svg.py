@@ -19,6 +19,8 @@ COLOURS = 7
 """Colours that are told apart; beyond them they come again."""
 WIDTH, LEFT = 420.0, 64.0
 _RIGHT, _TOP, _BOTTOM = 12.0, 10.0, 40.0
+_DIGIT = 8.0
+"""Room for a character of a tick, on a phone too."""
 _UNNAMED = 16.0
 """How much less room an axis takes that has no name."""
 
@@ -70,10 +72,12 @@ class Chart:
         width: float = WIDTH,
     ) -> None:
         self.x, self.y, self.labels = x, y, labels
-        self.left = LEFT - (0 if labels[1] else _UNNAMED) if left is None else left
         self.width, self.height = width, height
         self.bottom = height - _BOTTOM + (0 if labels[0] else _UNNAMED)
         self.rows = y.ticks() if rows is None else rows
+        widest = max((len(words) for _, words in self.rows), default=0)
+        self.left = max(LEFT, _DIGIT * widest + 24) - (0 if labels[1] else _UNNAMED)
+        self.left = self.left if left is None else left
         self.columns = x.ticks() if columns is None else columns
         self._drawn: list[Html] = []
 
