@@ -200,7 +200,7 @@ def layers_(run: Run, output: Out, member: OneMember = None) -> None:
     if not table:
         raise UsageError(
             f"{one.path} has no record of its layers: training.record_health was off, or training "
-            "was too short for one"
+            "was too short for one (--set training.record_health=every_epoch takes one each epoch)"
         )
     which = "" if one.path == run else f", {one.path.name}"
     save(layers(table, f"{titles([run])[0]}{which}: its layers while it learnt"), output)

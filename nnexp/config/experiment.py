@@ -139,10 +139,10 @@ class Training(Spec):
     tensorboard: bool = param(
         False, "also write TensorBoard's event files, into each run", also=("tfevents", "events")
     )
-    record_health: bool = param(
+    record_health: bool | Literal["every_epoch"] = param(
         True,
         "write health.csv: activations, gradients and updates of each layer, at the ends of as "
-        "many epochs as 5 % of the training time allow; no result changes by it",
+        "many epochs as 5 % of the training time allow, or of all; no result changes by it",
         also=("health", "layer_statistics", "watch"),
     )
     checks: bool = param(

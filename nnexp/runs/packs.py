@@ -61,7 +61,7 @@ class Course:
         `seconds` is then how long it took, earlier sittings among it.
         """
         pack, now = self.pack, self._restored(device, watch)
-        pack.records_health = bool(self.homes) and pack.members[0].training.record_health
+        pack.records_health = pack.members[0].training.record_health if self.homes else False
         pack.ranks.same(now)
         before = self.seconds
         metrics = Growing(self.homes, now) if self.homes else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nnexp.components.schedules import Progress
 from nnexp.config.experiment import EarlyStopping, Experiment
@@ -27,7 +28,7 @@ class Pack:
     feed: Feed
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)  # the processes that train it together
-    records_health: bool = False  # whether the members' states get it, now and then
+    records_health: bool | Literal["every_epoch"] = False  # True: now and then
 
     def program(self, rows: Sequence[int]) -> Program:
         """The compiled network of some of the members."""
@@ -103,7 +104,9 @@ def train(pack: Pack, now: TrainState, hooks: Hooks) -> None:
         epoch, done = divmod(now.step, len(bounds))
         order = working.order(pack.feed, epoch, rows, size)
         visited = at(index, order)
-        examined = pack.records_health and health.is_due(epoch + 1, len(bounds), size)
+        examined = pack.records_health == "every_epoch" or (
+            pack.records_health and health.is_due(epoch + 1, len(bounds), size)
+        )
         before = None  # the parameters before the epoch's last update
         for start, stop in bounds[done:]:
             lr, momentum = step.rates(program, members, Progress(now.step, len(bounds), planned))

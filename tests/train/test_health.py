@@ -22,7 +22,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "is_due", lambda *_: True)
 
 
-def trained(pack: Pack, records: bool, hooks: Hooks | None = None) -> TrainState:
+def trained(pack: Pack, records: Any, hooks: Hooks | None = None) -> TrainState:
     pack.records_health = records
     now = pack.start()
     train(pack, now, hooks or Hooks())
@@ -247,3 +247,14 @@ def test_long_epochs_are_all_recorded() -> None:
     later = [epoch for epoch in range(1, 513) if health.is_due(epoch, 900, 64)]
     gaps = np.diff([epoch for epoch in later if epoch >= 256])
     assert set(gaps) == {4}
+
+
+def test_every_epoch_is_recorded_if_asked_for(experiment: Any, pack: Any) -> None:
+    one = pack([experiment()])
+    epochs = [
+        {row[0] for row in trained(one, records).members[0].health}
+        for records in (False, True, "every_epoch")
+    ]
+    assert not epochs[0]
+    assert len(epochs[1]) < len(epochs[2])
+    assert epochs[2] == set(range(1, experiment().training.epochs + 1))
