@@ -104,7 +104,7 @@ def _check(histories: Mapping[str, Sequence[History]], metric: str) -> None:
 def _panel(axes: Any, histories: Mapping[str, Sequence[History]], metric: str) -> None:
     drawn, bounds = [], bounds_of(metric) or (-np.inf, np.inf)
     for number, members in enumerate(histories.values()):
-        ends: dict[str, tuple[Array, Array, str]] = {}
+        ends: dict[str, tuple[tuple[Array, Array, Array], str]] = {}
         for split in DASHES:
             alone = SPLIT_COLOURS[split] if len(histories) == 1 else None
             epoch, values = aligned(members, f"{split}/{metric}")
@@ -112,7 +112,8 @@ def _panel(axes: Any, histories: Mapping[str, Sequence[History]], metric: str) -
                 colour = alone or COLOURS[number % len(COLOURS)]
                 shown = _draw(axes, epoch, values, split, colour, bounds)
                 drawn.append(values.ravel())
-                ends[split] = (epoch, shown, colour)
+                judged = values[0] if len(values) == 1 else shown
+                ends[split] = (epoch, judged, shown), colour
         if ends:
             _ring(axes, metric, *ends["dev" if "dev" in ends else "train"])
     _axes(axes, metric)
@@ -160,11 +161,12 @@ def _draw(axes: Any, epoch: Array, values: Array, split: str, colour: str, bound
     return mean
 
 
-def _ring(axes: Any, metric: str, epoch: Array, mean: Array, colour: str) -> None:
-    """Marks the best epoch."""
-    best = int(np.nanargmax(mean) if higher_is_better(metric) else np.nanargmin(mean))
+def _ring(axes: Any, metric: str, curve: tuple[Array, Array, Array], colour: str) -> None:
+    """Marks the best epoch as it was measured. curve: epochs, values, and the thick line."""
+    epoch, values, shown = curve
+    best = int(np.nanargmax(values) if higher_is_better(metric) else np.nanargmin(values))
     look = {"facecolor": "white", "edgecolor": colour, "linewidth": 1.6}
-    axes.scatter(epoch[best], mean[best], s=40, zorder=5, **look)
+    axes.scatter(epoch[best], shown[best], s=40, zorder=5, **look)
 
 
 def higher_is_better(metric: str) -> bool:
