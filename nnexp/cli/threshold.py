@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,8 +108,10 @@ def _over(values: list[float]) -> str:
 
 
 def _threshold(x: float) -> str:
-    """A threshold that is nearly 1 by what is missing."""
-    return f"1 − {1 - x:.1e}" if 0.9995 < x < 1 else console.value(x)
+    """As `nnexp predict --threshold` takes it; nearly 1 with two digits after the nines."""
+    if not 0.9995 < x < 1:
+        return console.value(x)
+    return f"{x:.{1 - math.floor(math.log10(1 - x))}f}"
 
 
 def _gain(found: Any) -> None:
