@@ -60,9 +60,8 @@ def _course(summary: Mapping[str, Any], seconds: float | None) -> str:
     """`10 models (mean ± sd), 20 epochs, best epoch 17, 3.1 s`."""
     parts = []
     if "members" in summary:
-        parts.append(
-            f"{count(summary['members'], 'model')} (mean ± standard deviation; interval of the mean)"
-        )
+        models = count(summary["members"], "model")
+        parts.append(f"{models} (mean ± standard deviation; interval of the mean)")
         epochs = summary.get("epochs", {}).get("mean")
         parts.append(f"{value(epochs).removesuffix('.0000')} epochs" if epochs else "")
     elif "committee" in summary:
