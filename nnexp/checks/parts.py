@@ -13,7 +13,7 @@ from nnexp.data.prepare import Prepared
 from nnexp.data.splitter import Splitter
 from nnexp.data.suspicions import repeat_by_themselves, repeats
 
-_MANY = 0.1
+_MANY = 0.05
 
 
 def check_parts(split: Splitter, table: Table, prepared: Prepared) -> list[Verdict]:
