@@ -29,6 +29,7 @@ from nnexp.runs.plan import Plan, plan_members
 from nnexp.runs.plugged import keep_plugins
 from nnexp.runs.restore import identity
 from nnexp.runs.rundir import RunDir
+from nnexp.runs.signals import handled
 from nnexp.train.blueprint import start_notes
 from nnexp.train.device import choose_device, members_that_fit
 from nnexp.train.loop import Pack
@@ -295,15 +296,8 @@ class Execution:
                 number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler
             )
 
-        try:
-            before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: nothing to catch
-            before = {}
-        try:
+        with handled(ask):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _stopped(self) -> Interrupted | Terminated:
         self.manifest["status"] = "interrupted"

@@ -21,20 +21,15 @@ from nnexp.config.source import Node, put
 from nnexp.errors import (
     ConfigError,
     DataError,
-    Interrupted,
-    NnexpError,
-    OutOfResources,
     Problem,
     RunError,
-    Terminated,
     UsageError,
     nearest,
 )
-from nnexp.runs.rundir import RunDir
+from nnexp.runs.rundir import RunDir, command_of
 from nnexp.search.cells import (
     cell_member,
     check_alike,
-    note_down,
     train_packs,
     write_cells,
     write_start,
@@ -96,8 +91,7 @@ def start(
         with sweep.lock(), signals(sweep, "ablate"):
             packs = write_cells(sweep, bench, [(c.home, c.members) for c in cells], setting)
             write_start(sweep, config, base, bench, resolved, setting)
-            note_down(
-                sweep,
+            sweep.note(
                 ablation={
                     "factors": [factor.label for factor in factors],
                     "off": {one.label: dict(one.changes) for one in factors},
@@ -120,7 +114,8 @@ def resume(path: Path, progress: Progress) -> tuple[SweepDir, Ablation]:
     with sweep.lock():
         state = sweep.state()
         if "ablation" not in state:
-            raise RunError(f"{path} is no ablation; go on with: nnexp sweep --resume {path}")
+            again = f"nnexp {command_of(path)} --resume {path}"
+            raise RunError(f"{path} is no ablation; go on with: {again}")
         setting = setting_from(state)
         engine: Engine = Processes(setting)
         try:
@@ -145,19 +140,11 @@ def read_ablation(sweep: SweepDir) -> Ablation:
 
 def _go(sweep: SweepDir, engine: Engine, progress: Progress) -> Ablation:
     """Train the packs that are not done, then find the effects."""
-    note_down(sweep, status="running")
-    told = sweep.state()["ablation"]
-    try:
-        train_packs(sweep, engine, told["packs"], progress)
+    with sweep.under_way():
+        train_packs(sweep, engine, sweep.state()["ablation"]["packs"], progress)
         found = read_ablation(sweep)
-    except (Interrupted, Terminated, OutOfResources):
-        note_down(sweep, status="interrupted")
-        raise
-    except NnexpError:
-        note_down(sweep, status="failed")
-        raise
     sweep.put(sweep.summary, found.to_json())
-    note_down(sweep, status="finished", metric=f"{found.split}/{found.metric}")
+    sweep.note(status="finished", metric=f"{found.split}/{found.metric}")
     return found
 
 

@@ -48,11 +48,6 @@ def train_packs(sweep: SweepDir, engine: Engine, packs: Sequence[int], progress:
         progress.ended()
 
 
-def note_down(sweep: SweepDir, **changes: Any) -> None:
-    """Add to sweep.json, or change what it says."""
-    sweep.put(sweep.path / SWEEP, {**sweep.state(), **changes})
-
-
 def cell_member(resolved: Experiment, number: int, by_split: bool) -> Experiment:
     """The member of a cell with this number, which differs in its seed, or its split as well."""
     member = with_seed(resolved, resolved.seed + number)

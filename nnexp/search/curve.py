@@ -27,12 +27,8 @@ from nnexp.config.source import Node, Place, put
 from nnexp.errors import (
     ConfigError,
     DataError,
-    Interrupted,
-    NnexpError,
-    OutOfResources,
     Problem,
     RunError,
-    Terminated,
     UsageError,
     nearest,
 )
@@ -41,7 +37,6 @@ from nnexp.runs.rundir import RunDir
 from nnexp.search.cells import (
     cell_member,
     check_alike,
-    note_down,
     train_packs,
     write_cells,
     write_start,
@@ -159,8 +154,7 @@ def start(
         with sweep.lock(), signals(sweep, "curve"):
             packs = write_cells(sweep, bench, cells, setting)
             write_start(sweep, config, base, bench, resolved, setting)
-            note_down(
-                sweep,
+            sweep.note(
                 curve={
                     "over": choices.over,
                     "points": [
@@ -230,19 +224,12 @@ def _judged(scores: Mapping[str, FloatArray]) -> str:
 
 def _go(sweep: SweepDir, engine: Engine, progress: Progress) -> Curve:
     """Train the packs that are not done, then read the scores."""
-    note_down(sweep, status="running")
-    try:
+    with sweep.under_way():
         train_packs(sweep, engine, sweep.state()["curve"]["packs"], progress)
         found = read_curve(sweep)
-    except (Interrupted, Terminated, OutOfResources):
-        note_down(sweep, status="interrupted")
-        raise
-    except NnexpError:
-        note_down(sweep, status="failed")
-        raise
     sweep.put(sweep.summary, found.to_json())
     sweep.put_text(sweep.path / "curve.csv", found.to_csv())
-    note_down(sweep, status="finished", metric=f"test/{found.metric}")
+    sweep.note(status="finished", metric=f"{_judged(found.scores) or 'train'}/{found.metric}")
     return found
 
 

@@ -20,7 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnexp.errors import DamagedRun, RunError
+from nnexp.errors import (
+    DamagedRun,
+    Interrupted,
+    NnexpError,
+    OutOfResources,
+    RunError,
+    Terminated,
+)
 from nnexp.runs.files import append_text, explained, write_json, write_text
 from nnexp.runs.rundir import MANIFEST, SWEEP, RunDir, is_sweep
 
@@ -133,6 +140,23 @@ class SweepDir:
     def put_text(self, path: Path, text: str) -> None:
         """Write a text file."""
         write_text(path, text)
+
+    def note(self, **changes: Any) -> None:
+        """Add to sweep.json, or change what it says."""
+        self.put(self.path / SWEEP, {**self.state(), **changes})
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Its status is running; how it ends is noted where that is not as it should."""
+        self.note(status="running")
+        try:
+            yield
+        except (Interrupted, Terminated, OutOfResources):
+            self.note(status="interrupted")
+            raise
+        except NnexpError:
+            self.note(status="failed")
+            raise
 
     def say(self, text: str) -> None:
         """Append a line to the log."""

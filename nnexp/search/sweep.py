@@ -21,8 +21,6 @@ from nnexp.config.sweep import Sweep
 from nnexp.errors import (
     ConfigError,
     Interrupted,
-    NnexpError,
-    OutOfResources,
     Problem,
     RunError,
     Terminated,
@@ -30,6 +28,7 @@ from nnexp.errors import (
 )
 from nnexp.runs import record
 from nnexp.runs.rundir import SWEEP, RunDir
+from nnexp.runs.signals import handled
 from nnexp.search.engine import Engine, Processes, Setting, cores, gpus
 from nnexp.search.folder import SweepDir
 from nnexp.search.progress import Progress
@@ -89,7 +88,7 @@ def start(config: Config, out: Path, choices: Choices, progress: Progress) -> Sw
         sweep = SweepDir(run.path)
         with sweep.lock(), signals(sweep):
             _write_start(sweep, config, base, spec, setting, studies)
-            _set(sweep, engine=choices.engine or "local", address=choices.address)
+            sweep.note(engine=choices.engine or "local", address=choices.address)
             return _go(sweep, spec, studies, progress)
     finally:
         engine.close()
@@ -124,7 +123,7 @@ def resume(path: Path, progress: Progress, choices: Choices | None = None) -> Sw
                 study = _study(node, config.path, spec, bench, engine, progress, setting)
                 studies[arm] = study
             with signals(sweep):
-                _set(sweep, engine=choices.engine, address=choices.address)
+                sweep.note(engine=choices.engine, address=choices.address)
                 return _go(sweep, spec, studies, progress)
         finally:
             engine.close()
@@ -181,8 +180,7 @@ def _as_before(state: Mapping[str, Any], choices: Choices) -> Choices:
 
 def _go(sweep: SweepDir, spec: Sweep, studies: Mapping[str, Study], progress: Progress) -> SweepDir:
     """Search in every arm, and compare the winners."""
-    _set(sweep, status="running")
-    try:
+    with sweep.under_way():
         summaries: dict[str, Any] = {}
         for arm, study in studies.items():
             study.sweep = _home(sweep, arm)
@@ -195,13 +193,7 @@ def _go(sweep: SweepDir, spec: Sweep, studies: Mapping[str, Study], progress: Pr
             summaries[arm] = study.sweep.read(study.sweep.summary) if done else study.go()
         if spec.arms:
             sweep.put(sweep.summary, _compared(sweep, spec, summaries))
-    except (Interrupted, Terminated, OutOfResources):
-        _set(sweep, status="interrupted")
-        raise
-    except NnexpError:
-        _set(sweep, status="failed")
-        raise
-    _set(sweep, status="finished")
+    sweep.note(status="finished")
     return sweep
 
 
@@ -212,10 +204,6 @@ def _home(sweep: SweepDir, arm: str) -> SweepDir:
 def _copy_state(sweep: SweepDir, arm: Study) -> None:
     own = {"arm": arm.sweep.path.name, "scales": scales(arm.space)}
     arm.sweep.put(arm.sweep.path / SWEEP, {**sweep.state(), **own})
-
-
-def _set(sweep: SweepDir, **changes: Any) -> None:
-    sweep.put(sweep.path / SWEEP, {**sweep.state(), **changes})
 
 
 def _compared(
@@ -427,12 +415,5 @@ def signals(sweep: SweepDir, command: str = "sweep") -> Iterator[None]:
         text = f"stopped; go on with: nnexp {command} --resume {sweep.path}"
         raise (Terminated if number == signal.SIGTERM else Interrupted)(text)
 
-    try:
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: nothing to catch
-        before = {}
-    try:
+    with handled(ask):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
