@@ -13,8 +13,10 @@ from nnexp.checks.verdict import Verdict, judged
 
 LOWEST, HIGHEST = 1e-7, 100.0
 UPDATES = 120
+FEWEST = 80
+"""With fewer updates the bounds are noise."""
 SECONDS = 3.0
-"""Time that the test is to take, at most: by fewer updates if need be."""
+"""Time that the test is to take: by fewer updates if need be, down to `FEWEST`."""
 
 _SMOOTH = 0.8
 _FIRST = 10  # updates whose median loss is that of the start, at rates too small for anything else
@@ -63,7 +65,7 @@ def range_test(subject: Subject) -> RangeTest | None:
             break
         if done == 5:  # a slow network gets fewer updates, each of them a larger step of the rate
             each = (time.monotonic() - begun) / done
-            count = max(40, min(UPDATES, int(SECONDS / max(each, 1e-9))))
+            count = max(FEWEST, min(UPDATES, int(SECONDS / max(each, 1e-9))))
             smooth = _SMOOTH ** (UPDATES / count)  # over the same range of rates
         rate *= (HIGHEST / LOWEST) ** (1 / count)
     return judge_curve(rates, losses)
